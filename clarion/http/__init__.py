@@ -1,0 +1,1 @@
+"""The HTTP surface: JSON API, health, metrics and the page at `/`."""

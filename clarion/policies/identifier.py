@@ -1,0 +1,42 @@
+"""Ids: 26 characters, ordered by time, monotonic within a process (the ULID layout).
+
+48 bits of milliseconds and 80 bits of randomness in Crockford's base 32; two ids of the same
+millisecond differ by one, so the order of ids is the order of their making even if the wall clock
+steps back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_RANDOM_BITS = 80
+
+
+class IdSource:
+    """Makes ids from an injected wall clock (seconds) and random bits (`getrandbits`)."""
+
+    def __init__(self, now: Callable[[], float], random_bits: Callable[[int], int]) -> None:
+        self._now = now
+        self._random_bits = random_bits
+        self._last = 0
+
+    def next(self) -> str:
+        """Return an id that is greater than every id returned before."""
+        floor = int(self._now() * 1000) << _RANDOM_BITS
+        if floor > self._last:
+            # The top bit stays free so that increments cannot spill into the time.
+            self._last = floor | self._random_bits(_RANDOM_BITS - 1)
+        else:
+            self._last += 1
+        return encode(self._last)
+
+
+def encode(number: int) -> str:
+    """Write a 128-bit number as 26 characters."""
+    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def floor_id(at: float) -> str:
+    """Return the smallest id that could have been made at `at` (seconds since the epoch)."""
+    return encode(int(at * 1000) << _RANDOM_BITS)

@@ -1,0 +1,1 @@
+"""Adapters to the providers: one file each; `base` says what each of them owes."""
