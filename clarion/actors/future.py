@@ -1,0 +1,289 @@
+"""The reply to an ask: awaitable on any loop, `.get()`-able from any thread, settled once.
+
+::
+
+    pending ──set──────────────> answered
+       ├─────set_exception─────> failed
+       ├─────deadline──────────> failed with AskTimeout
+       └─────last waiter left──> abandoned: a later answer is dropped without a word
+
+A pykka future underneath, so that pykka's own `ActorRef` works with it. Two differences, both
+on purpose: a second `set` is dropped (pykka raises), because whoever answers cannot know that
+the asker gave up; and awaiting it does not block the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import Any, TypeAlias
+
+import pykka
+
+from clarion.errors import ActorDead, AskTimeout, WouldDeadlock
+
+ExcInfo: TypeAlias = tuple[Any, Any, Any]
+
+CLOCK_GRAIN_S = 0.001
+"""Loops fire timers up to one clock tick early (uvloop counts milliseconds)."""
+
+_settling = threading.Lock()
+"""One lock for all replies: it is held for a few instructions, so one each would cost more."""
+
+
+class Died(ActorDead, pykka.ActorDeadError):
+    """`ActorDead` that pykka's own code recognises too."""
+
+
+class TimedOut(AskTimeout, pykka.Timeout):
+    """`AskTimeout` that pykka's own code recognises too."""
+
+
+class Reply(pykka.Future[Any]):
+    """The answer that an actor owes; it may travel inside a message to whoever can give it.
+
+    `timeout_s` is the time for the answer in seconds, counted from the ask (for a reply made by
+    hand, from the first wait); None waits for as long as it takes.
+    """
+
+    deadline: float | None = None
+    """Loop time at which the reply fails; None until it is known, or when there is none."""
+    question: tuple[str, type] | None = None
+    """(name of the actor, type of the message), for the error texts."""
+
+    # Class attributes, so that making a reply sets one attribute only (asks are hot).
+    _is_done = False
+    _value: Any = None
+    _error: BaseException | None = None
+    _callbacks: list[Callable[[], None]] | None = None
+    _hook: Callable[[float | None], Any] | None = None
+
+    def __init__(self, timeout_s: float | None = None) -> None:
+        self.timeout_s = timeout_s
+
+    def __repr__(self) -> str:
+        return f"<Reply {'done' if self._is_done else 'pending'}>"
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing can change the outcome any more."""
+        return self._is_done
+
+    def set(self, value: Any = None) -> None:
+        """Answer, from any thread; dropped if the reply is done, expired or abandoned."""
+        self._settle(value, None)
+
+    def set_exception(self, exc_info: BaseException | ExcInfo | None = None) -> None:
+        """Fail, from any thread, with an exception (or an `exc_info`; None: the current one)."""
+        found = sys.exc_info()[1] if exc_info is None else exc_info
+        error = found[1] if isinstance(found, tuple) else found
+        self._settle(None, error or RuntimeError("set_exception() without an exception"))
+
+    def _settle(self, value: Any, error: BaseException | None) -> None:
+        with _settling:
+            if self._is_done:
+                return
+            self._value, self._error, self._is_done = value, error, True
+            callbacks, self._callbacks = self._callbacks, None
+        for callback in callbacks or ():
+            callback()
+
+    def expire(self) -> None:
+        """Fail with `AskTimeout` unless there is an answer."""
+        if not self._is_done:
+            self._settle(None, self._timed_out(self.timeout_s))
+
+    def _timed_out(self, limit_s: float | None) -> TimedOut:
+        limit = "in time" if limit_s is None else f"within {limit_s:g} s"
+        if self.question is None:
+            return TimedOut(f"no answer {limit}")
+        name, message_type = self.question
+        return TimedOut(f"{name} did not answer {message_type.__name__} {limit}")
+
+    def is_void(self, now: float) -> bool:
+        """Say whether nobody waits any more at loop time `now`; a passed deadline expires it."""
+        if not self._is_done and self.deadline is not None and self.deadline <= now:
+            self.expire()
+        return self._is_done
+
+    def add_done_callback(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once done, in the thread that settles; at once if done already."""
+        with _settling:
+            if not self._is_done:
+                if self._callbacks is None:
+                    self._callbacks = []
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def forward_to(self, other: Reply) -> None:
+        """Let `other` have the same outcome, now or later (a deferred reply)."""
+        self.add_done_callback(lambda: other._settle(self._value, self._error))
+
+    def _outcome(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    # --- waiting on a loop -------------------------------------------------------------------
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait for the answer; cancelling the last waiter abandons the reply."""
+        if self._hook is not None:
+            # A composed future (pykka's map, join, stop ...) can only be waited for by blocking.
+            loop = asyncio.get_running_loop()
+            return (yield from loop.run_in_executor(None, self.get))
+        if not self._is_done:
+            yield from self._wait()
+        return self._outcome()
+
+    __iter__ = __await__
+
+    def _wait(self) -> Generator[Any, None, None]:
+        loop = asyncio.get_running_loop()
+        waker = _Waker(loop)
+        self.add_done_callback(waker)
+        timer = self._start_timer(loop)
+        try:
+            yield from waker.future
+        except asyncio.CancelledError:
+            self._leave(waker, abandon=True)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _start_timer(self, loop: asyncio.AbstractEventLoop) -> asyncio.TimerHandle | None:
+        # Asks are watched by their runtime (`Deadlines`); only a reply made by hand needs this.
+        if self.deadline is not None or self.timeout_s is None:
+            return None
+        return loop.call_later(self.timeout_s, self.expire)
+
+    def _leave(self, callback: Callable[[], None], *, abandon: bool) -> None:
+        with _settling:
+            if self._callbacks is not None and callback in self._callbacks:
+                self._callbacks.remove(callback)
+            is_last = not self._is_done and not self._callbacks
+        if abandon and is_last:
+            self._settle(None, TimedOut("the reply was abandoned by its last waiter"))
+
+    # --- waiting in a thread -----------------------------------------------------------------
+
+    def get(self, timeout: float | None = None) -> Any:
+        """Block the calling thread for the answer, at most `timeout` seconds.
+
+        After a shorter `timeout` than the reply's own, `get` may be tried again.
+
+        Raises: AskTimeout; WouldDeadlock on a thread that runs an event loop; whatever the
+        actor answered with.
+        """
+        if self._hook is not None and not self._is_done:
+            self._settle(self._hook(timeout), None)
+        if not self._is_done:
+            self._block(timeout)
+        return self._outcome()
+
+    def _block(self, timeout_s: float | None) -> None:
+        if _is_on_a_loop():
+            raise WouldDeadlock("this thread runs an event loop; await the reply instead")
+        is_final = self.timeout_s is not None and (timeout_s is None or timeout_s >= self.timeout_s)
+        limit_s = self.timeout_s if is_final else timeout_s
+        answered = threading.Event()
+        self.add_done_callback(answered.set)
+        if answered.wait(limit_s):
+            return
+        if is_final:
+            self.expire()
+        elif not self._is_done:
+            self._leave(answered.set, abandon=False)
+            raise self._timed_out(limit_s)
+
+    def set_get_hook(self, func: Callable[[float | None], Any]) -> None:
+        """Let `func` produce the value when it is asked for (pykka's composed futures)."""
+        self._hook = func
+
+
+class _Waker:
+    """Wakes one waiter on its own loop, whichever thread settles the reply."""
+
+    __slots__ = ("_loop", "_thread", "future")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self.future: asyncio.Future[None] = loop.create_future()
+
+    def __call__(self) -> None:
+        if threading.get_ident() == self._thread:
+            self._wake()
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._wake)
+        except RuntimeError:  # the waiter's loop is closed: nobody is left to wake
+            pass
+
+    def _wake(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+async def forward(future: pykka.Future[Any], reply: Reply) -> None:
+    """Pass on another kind of pykka future; its wait blocks, so it is kept off the loop."""
+    try:
+        reply.set(await asyncio.to_thread(future.get, timeout=reply.timeout_s))
+    except Exception as error:  # noqa: BLE001  # the task boundary: it is the answer
+        reply.set_exception(error)
+
+
+class Deadlines:
+    """Fails overdue asks with one timer per time limit in use, not one per ask.
+
+    Asks with the same limit fall due in the order in which they were made, so a plain queue per
+    limit will do. Lives on one loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._queues: dict[float, deque[Reply]] = {}
+
+    def watch(self, reply: Reply, latest: float | None = None) -> None:
+        """Start the reply's time; `latest` is a loop time that it must not exceed."""
+        timeout_s = reply.timeout_s
+        if timeout_s is None:
+            return
+        now = self._loop.time()
+        if latest is not None and latest < now + timeout_s:
+            timeout_s = max(0.0, latest - now)
+        reply.deadline = now + timeout_s
+        self._enqueue(reply, timeout_s)
+
+    def _enqueue(self, reply: Reply, timeout_s: float) -> None:
+        queue = self._queues.get(timeout_s)
+        if queue is None:
+            queue = self._queues[timeout_s] = deque()
+            self._loop.call_later(timeout_s, self._expire, timeout_s)
+        else:
+            while queue and queue[0].done:
+                queue.popleft()
+        queue.append(reply)
+
+    def _expire(self, timeout_s: float) -> None:
+        queue = self._queues[timeout_s]
+        due = self._loop.time() + CLOCK_GRAIN_S
+        while queue and (queue[0].done or (queue[0].deadline or 0.0) <= due):
+            queue.popleft().expire()
+        if queue:
+            self._loop.call_at(queue[0].deadline or due, self._expire, timeout_s)
+        else:
+            del self._queues[timeout_s]
+
+
+def _is_on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
