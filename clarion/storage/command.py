@@ -20,11 +20,15 @@ class Command:
     """Base: `channel` says whose lane it concerns, `reply` is carried along untouched."""
 
     is_owed: ClassVar[bool] = False
+    is_intake: ClassVar[bool] = False
+    """Commands concern admitted work: the Journal's mailbox never refuses one."""
 
     channel: str
     reply: Any = field(default=None, kw_only=True)
     origin: int = field(default=0, kw_only=True)
     """Incarnation of the Queue that asked; results of a forerunner are told apart by it."""
+    is_submitted: bool = field(default=False, init=False, repr=False)
+    """Set by the writer: a command that is redelivered to the Journal is not written twice."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,6 +41,8 @@ class Accept(Command):
     drafts: Sequence[Draft]
     jobs: Sequence[Job]
     """One per draft, stamped; dropped where the draft's key was seen before."""
+    answers: Sequence[dict[str, Any] | None] | None = None
+    """Per draft, the JSON object that a replay of its idempotency key is answered with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +134,8 @@ class Promote(Command):
 
     Result: the list of jobs whose row matched (still timed). Counts move for scheduled ones.
     """
+
+    is_owed: ClassVar[bool] = True
 
     jobs: Sequence[Job]
     now: float

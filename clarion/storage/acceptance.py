@@ -1,0 +1,112 @@
+"""Accepting: records, jobs and idempotency keys become durable together (Tx1)."""
+
+from __future__ import annotations
+
+import json
+
+from sqlalchemy import bindparam, delete, select, tuple_
+
+from clarion.domain.notification import Draft, Job, JobState
+from clarion.storage.command import Accept, AcceptedRow, ConflictRow, ReplayedRow
+from clarion.storage.row import job_row, notification_row, write_json
+from clarion.storage.schema import idempotency, jobs, notifications
+from clarion.storage.statement import insert_row, prepare, replace_row
+from clarion.storage.transaction import ACCEPTED, Transaction
+
+KEY_LIFE_S = 24 * 3600.0
+"""How long an idempotency key is remembered (the contract's 24 hours)."""
+
+PURGED_AT_ONCE = 500
+"""Expired keys deleted by one commit at most, so that no commit becomes long."""
+
+INSERT_NOTIFICATION = insert_row(notifications)
+INSERT_JOB = insert_row(jobs)
+INSERT_KEY = replace_row(idempotency)
+
+_key = idempotency.c
+FIND_KEY = prepare(
+    select(_key.fingerprint, _key.notification_id, _key.answer).where(
+        _key.tenant == bindparam("tenant"),
+        _key.key == bindparam("key"),
+        _key.expires_at > bindparam("now"),
+    ),
+    "tenant",
+    "key",
+    "now",
+)
+"""tenant, key, now -> fingerprint, notification id, answer."""
+
+_expired = (
+    select(_key.tenant, _key.key)
+    .where(_key.expires_at <= bindparam("now"))
+    .order_by(_key.expires_at)
+    .limit(bindparam("limit"))
+)
+PURGE_KEYS = prepare(
+    delete(idempotency).where(tuple_(_key.tenant, _key.key).in_(_expired)), "now", "limit"
+)
+"""now, limit."""
+
+
+def accept(tx: Transaction, command: Accept) -> list[AcceptedRow | ReplayedRow | ConflictRow]:
+    """Insert what is new, and say per draft what became of it; see `Accept`."""
+    answers = command.answers or [None] * len(command.drafts)
+    results: list[AcceptedRow | ReplayedRow | ConflictRow] = []
+    new: list[Job] = []
+    for draft, job, answer in zip(command.drafts, command.jobs, answers, strict=True):
+        seen = _seen_before(tx, draft, job)
+        if seen is None:
+            if draft.idempotency_key is not None:
+                _remember(tx, draft, job, answer)
+            new.append(job)
+        results.append(seen or AcceptedRow(job))
+    _insert(tx, new)
+    return results
+
+
+def _seen_before(tx: Transaction, draft: Draft, job: Job) -> ReplayedRow | ConflictRow | None:
+    if draft.idempotency_key is None:
+        return None
+    key = draft.idempotency_key
+    found = tx.execute(FIND_KEY, (draft.tenant or "", key, job.created_at)).fetchone()
+    if found is None:
+        return None
+    fingerprint, notification_id, answer = found
+    if fingerprint != draft.fingerprint:
+        return ConflictRow(key)
+    # This very draft may come twice (its command was redelivered): it is no replay of itself.
+    return None if notification_id == job.id else ReplayedRow(json.loads(answer))
+
+
+def _remember(tx: Transaction, draft: Draft, job: Job, answer: dict[str, object] | None) -> None:
+    text = write_json(answer or {"id": job.id, "channel": job.channel, "status": job.status})
+    tx.execute(
+        INSERT_KEY,
+        (
+            draft.tenant or "",
+            draft.idempotency_key,
+            draft.fingerprint,
+            job.id,
+            text,
+            job.created_at + KEY_LIFE_S,
+        ),
+    )
+    tx.keys_expired_by = job.created_at
+
+
+def _insert(tx: Transaction, jobs: list[Job]) -> None:
+    fresh = [job for job in jobs if tx.execute(INSERT_NOTIFICATION, notification_row(job)).rowcount]
+    # A record that was there already has its job, or had it: another one would send again.
+    tx.connection.executemany(INSERT_JOB, [job_row(job) for job in fresh])
+    for job in fresh:
+        tx.count(job.channel, ACCEPTED)
+        tx.count(job.channel, job.status)
+        if job.state is not JobState.SCHEDULED:
+            tx.stamp(job.channel, job.priority, job.flow, job.vt)
+
+
+def purge_keys(tx: Transaction) -> None:
+    """Delete some expired keys where keys were added: the table shrinks as fast as it grows."""
+    if tx.keys_expired_by is not None:
+        tx.execute(PURGE_KEYS, (tx.keys_expired_by, PURGED_AT_ONCE))
+        tx.keys_expired_by = None

@@ -1,0 +1,147 @@
+"""Delivering: the intent before a call (Tx2), and what its end means for the job (Tx3).
+
+These run for every notification: one row write for an intent, three for a settlement.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, bindparam, case, delete, or_, update
+
+from clarion.domain.notification import Call, JobState, Status
+from clarion.domain.outcome import Outcome
+from clarion.storage.command import Defer, Intend, Settle
+from clarion.storage.ending import END_WAITING_JOB, ENDED_JOB, End, close
+from clarion.storage.row import call_row, tried_text
+from clarion.storage.schema import jobs, provider_calls
+from clarion.storage.statement import (
+    NULL,
+    ONE,
+    READY,
+    SCHEDULED,
+    SENDING,
+    TIMED,
+    insert_row,
+    prepare,
+)
+from clarion.storage.transaction import Transaction
+
+_job = jobs.c
+
+INSERT_CALL = insert_row(provider_calls)
+
+
+def _intend(*states: ColumnElement[int]) -> str:
+    doubled = case((_job.is_doubtful == ONE, ONE), else_=_job.possibly_duplicated)
+    return prepare(
+        update(jobs)
+        .where(
+            _job.id == bindparam("job_id"),
+            _job.call == bindparam("number") - ONE,
+            or_(*(_job.state == state for state in states)),
+        )
+        .values(
+            call=bindparam("number"),
+            sending=bindparam("provider"),
+            sending_since=bindparam("now"),
+            state=SENDING,
+            due_at=NULL,
+            waiting=NULL,
+            possibly_duplicated=doubled,
+        ),
+        "job_id",
+        "number",
+        "provider",
+        "now",
+    )
+
+
+INTEND_QUEUED = _intend(READY, TIMED)
+INTEND_SCHEDULED = _intend(SCHEDULED)
+"""id, number, provider, now."""
+
+END_CALLED_JOB = prepare(
+    delete(jobs)
+    .where(_job.id == bindparam("id"), _job.call == bindparam("number"))
+    .returning(*ENDED_JOB),
+    "id",
+    "number",
+)
+"""id, number -> `ENDED_JOB`."""
+
+_PROGRESS = (
+    "state", "due_at", "tried", "attempt", "waiting", "is_doubtful", "is_walk_unknown",
+    "is_walk_burning", "probes", "bugs",
+)  # fmt: skip
+DEFER = prepare(
+    update(jobs)
+    .where(_job.id == bindparam("job_id"), _job.call == bindparam("number"), _job.state == SENDING)
+    .values(sending=NULL, sending_since=NULL, **{name: bindparam(name) for name in _PROGRESS}),
+    "job_id",
+    "number",
+    *_PROGRESS,
+)
+"""id, number, then `_PROGRESS`."""
+
+_BURNS_NO_ATTEMPT = frozenset(
+    {Outcome.THROTTLED, Outcome.MISCONFIGURED, Outcome.REFUSED, Outcome.RECALLED}
+)
+
+
+def intend(tx: Transaction, command: Intend) -> list[Call]:
+    """Note that each call may be out, and return those whose row allowed it; see `Intend`."""
+    matched: list[Call] = []
+    for call in command.calls:
+        values = (call.job.id, call.number, call.provider, command.now)
+        if tx.execute(INTEND_QUEUED, values).rowcount:
+            tx.move(call.job.channel, Status.QUEUED, Status.SENDING)
+        elif tx.execute(INTEND_SCHEDULED, values).rowcount:
+            tx.move(call.job.channel, Status.SCHEDULED, Status.SENDING)
+        else:
+            continue
+        matched.append(call)
+    return matched
+
+
+def settle(tx: Transaction, command: Settle) -> bool:
+    """End the notification if its row still waits for this; see `Settle`."""
+    job, record = command.job, command.record
+    if command.number is None:
+        row = tx.execute(END_WAITING_JOB, (job.id,)).fetchone()
+    else:
+        row = tx.execute(END_CALLED_JOB, (job.id, command.number)).fetchone()
+    if row is None:
+        return False
+    if record is not None:
+        tx.execute(INSERT_CALL, call_row(record))
+    end = End(
+        status=command.status,
+        reason=command.reason,
+        now=command.now,
+        detail=command.detail,
+        provider=None if record is None else record.provider,
+        attempts=job.attempt + _is_attempt(command),
+    )
+    close(tx, job.id, row, end)
+    return True
+
+
+def _is_attempt(command: Settle) -> bool:
+    # The job's own number counts the walks that went on; the one that ends it is not in there.
+    record = command.record
+    return record is not None and record.outcome not in _BURNS_NO_ATTEMPT
+
+
+def defer(tx: Transaction, command: Defer) -> bool:
+    """Let the job go on if this call is the one that is out; see `Defer`."""
+    state = JobState.READY if command.due_at is None else JobState.TIMED
+    values = (
+        command.job.id, command.number, state, command.due_at, tried_text(command.tried),
+        command.attempt, command.waiting, command.is_doubtful, command.is_walk_unknown,
+        command.is_walk_burning, command.probes, command.bugs,
+    )  # fmt: skip
+    if not tx.execute(DEFER, values).rowcount:
+        return False
+    if command.record is not None:
+        tx.execute(INSERT_CALL, call_row(command.record))
+    tx.move(command.job.channel, Status.SENDING, Status.QUEUED)
+    return True

@@ -1,0 +1,196 @@
+"""Ending what waits: cancelled, expired, or poison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, delete, func, select, text, update
+
+from clarion.domain.notification import JobState, Reason, Status
+from clarion.policies.identifier import floor_id
+from clarion.storage import schema
+from clarion.storage.command import Cancel, CancelResult, Discard, Expire
+from clarion.storage.row import Row
+from clarion.storage.schema import jobs, notifications, provider_calls
+from clarion.storage.statement import ONE, SENDING, ZERO, prepare
+from clarion.storage.transaction import Transaction
+
+_job = jobs.c
+_record = notifications.c
+
+ENDED_JOB = (_job.channel, _job.state, _job.attempt, _job.possibly_duplicated, _job.is_doubtful)
+"""What a deleted job leaves to say."""
+
+END_WAITING_JOB = prepare(
+    delete(jobs).where(_job.id == bindparam("id"), _job.state != SENDING).returning(*ENDED_JOB),
+    "id",
+)
+"""id -> `ENDED_JOB`."""
+
+END_JOB = prepare(delete(jobs).where(_job.id == bindparam("id")).returning(*ENDED_JOB), "id")
+"""id -> `ENDED_JOB`."""
+
+_last_provider = (
+    select(provider_calls.c.provider)
+    .where(provider_calls.c.notification_id == _record.id)
+    .order_by(provider_calls.c.number.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+END_NOTIFICATION = prepare(
+    update(notifications)
+    .where(_record.id == bindparam("job_id"))
+    .values(
+        status=bindparam("status"),
+        reason=bindparam("reason"),
+        detail=bindparam("detail"),
+        # Most ends name their provider; only the others look it up.
+        provider=func.coalesce(bindparam("provider"), _last_provider),
+        attempts=bindparam("attempts"),
+        possibly_duplicated=bindparam("possibly_duplicated"),
+        updated_at=bindparam("now"),
+    ),
+    "job_id",
+    "status",
+    "reason",
+    "detail",
+    "provider",
+    "attempts",
+    "possibly_duplicated",
+    "now",
+)
+"""id, status, reason, detail, provider or None, attempts, possibly_duplicated, now."""
+
+FIND_JOB = prepare(select(_job.state, _job.is_doubtful).where(_job.id == bindparam("id")), "id")
+"""id -> state, is_doubtful."""
+
+FIND_STATUS = prepare(select(_record.status).where(_record.id == bindparam("id")), "id")
+"""id -> the record's status."""
+
+REQUEST_CANCEL = prepare(
+    update(jobs).where(_job.id == bindparam("job_id")).values(cancel_requested=ONE), "job_id"
+)
+"""id."""
+
+FIND_EXPIRED_BY_CHOICE = prepare(
+    select(_job.id, _job.is_doubtful)
+    .where(
+        text(schema.IS_EXPIRY_EXPLICIT),
+        _job.channel == bindparam("channel"),
+        _job.expires_at <= bindparam("now"),
+        _job.state != SENDING,
+    )
+    .order_by(_job.expires_at)
+    .limit(bindparam("limit")),
+    "channel",
+    "now",
+    "limit",
+)
+"""channel, now, limit -> id, is_doubtful."""
+
+FIND_EXPIRED_BY_DEFAULT = prepare(
+    select(_job.id, _job.is_doubtful)
+    .where(
+        # Ids are ordered by time: the primary key itself finds what is old enough.
+        _job.id < bindparam("floor_id"),
+        _job.is_expiry_explicit == ZERO,
+        _job.channel == bindparam("channel"),
+        _job.expires_at <= bindparam("now"),
+        _job.state != SENDING,
+    )
+    .order_by(_job.id)
+    .limit(bindparam("limit")),
+    "channel",
+    "now",
+    "floor_id",
+    "limit",
+)
+"""channel, now, floor id, limit -> id, is_doubtful."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a notification ends; `provider` None means the one of its last call."""
+
+    status: Status
+    reason: str | None
+    now: float
+    detail: str | None = None
+    provider: str | None = None
+    attempts: int | None = None
+    """None: as many as the job's row says."""
+
+
+def close(tx: Transaction, id: str, ended_job: Row, end: End) -> None:
+    """Write the end into the record of a job that was just deleted, and move the counts."""
+    channel, state, attempt, possibly_duplicated, _ = ended_job
+    attempts = attempt if end.attempts is None else end.attempts
+    tx.execute(
+        END_NOTIFICATION,
+        (
+            id, end.status, end.reason, end.detail, end.provider, attempts,
+            possibly_duplicated, end.now,
+        ),
+    )  # fmt: skip
+    tx.move(channel, JobState(state).status, end.status)
+
+
+def cancel(tx: Transaction, command: Cancel) -> CancelResult:
+    """End it, or ask the call that is out to be the last; see `Cancel`."""
+    found = tx.execute(FIND_JOB, (command.id,)).fetchone()
+    if found is None:
+        return _cancel_too_late(tx, command.id)
+    state, is_doubtful = found
+    if state == JobState.SENDING:
+        tx.execute(REQUEST_CANCEL, (command.id,))
+        return CancelResult("requested", command.id, Status.SENDING)
+    status = Status.UNKNOWN if is_doubtful else Status.CANCELLED
+    end_job(tx, command.id, End(status, Reason.CANCELLED, command.now))
+    return CancelResult("cancelled", command.id, status)
+
+
+def _cancel_too_late(tx: Transaction, id: str) -> CancelResult:
+    found = tx.execute(FIND_STATUS, (id,)).fetchone()
+    if found is None:
+        return CancelResult("missing", id)
+    return CancelResult("final", id, Status(found[0]))
+
+
+def end_job(tx: Transaction, id: str, end: End) -> None:
+    """End a job that is known to be there."""
+    close(tx, id, tx.execute(END_JOB, (id,)).fetchone(), end)
+
+
+def expire(tx: Transaction, command: Expire) -> list[tuple[str, Status]]:
+    """End waiting jobs whose time is over; see `Expire`."""
+    channel, now = command.channel, command.now
+    rows = tx.execute(FIND_EXPIRED_BY_CHOICE, (channel, now, command.limit)).fetchall()
+    floor = floor_id(max(0.0, now - command.default_expires_after_s))
+    left = command.limit - len(rows)
+    rows += tx.execute(FIND_EXPIRED_BY_DEFAULT, (channel, now, floor, left)).fetchall()
+    ended: list[tuple[str, Status]] = []
+    for id, is_doubtful in rows:
+        status = Status.UNKNOWN if is_doubtful else Status.EXPIRED
+        end_job(tx, id, End(status, Reason.EXPIRED, now))
+        ended.append((id, status))
+    return ended
+
+
+def discard(tx: Transaction, command: Discard) -> bool:
+    """End a job as poison; return whether there was one."""
+    return end_as_poison(tx, command.id, command.now)
+
+
+def end_as_poison(tx: Transaction, id: str, now: float) -> bool:
+    """End a job that cannot be worked on; return whether there was one.
+
+    `unknown` where a call is or may be out, since a provider may have it; `failed` otherwise.
+    """
+    row = tx.execute(END_JOB, (id,)).fetchone()
+    if row is None:
+        return False
+    _, state, *_, is_doubtful = row
+    may_be_out = is_doubtful or state == JobState.SENDING
+    status = Status.UNKNOWN if may_be_out else Status.FAILED
+    close(tx, id, row, End(status, Reason.POISON, now, "the stored row cannot be worked on"))
+    return True

@@ -1,0 +1,218 @@
+"""What a Queue reads, in the order of its writes: its lane, more of its head, its next timers.
+
+Rows that cannot be decoded are ended here, in the same transaction, so that they stop no lane.
+"""
+
+from __future__ import annotations
+
+import math
+
+from sqlalchemy import bindparam, func, select, text, tuple_, update
+
+from clarion.domain.notification import Job, Priority, Status
+from clarion.storage import schema
+from clarion.storage.command import Load, LoadedLane, LoadTimers, Promote, Refill
+from clarion.storage.ending import end_as_poison
+from clarion.storage.row import Row, Undecodable, fetch, read_job
+from clarion.storage.schema import controls, counts, flows, jobs, notifications
+from clarion.storage.statement import NULL, READY, SCHEDULED, TIMED, prepare
+from clarion.storage.transaction import Transaction
+
+_job = jobs.c
+_record = notifications.c
+
+LOADED = (
+    _job.id, _job.channel, _record.to_address, _record.content, _job.priority, _job.flow, _job.vt,
+    _job.state, _record.created_at, _job.expires_at, _job.delivery, _job.due_at, _job.call,
+    _job.attempt, _job.tried, _job.sending, _job.sending_since, _job.is_doubtful,
+    _job.is_walk_unknown, _job.is_walk_burning, _job.is_expiry_explicit,
+    _job.possibly_duplicated, _job.cancel_requested, _job.probes, _job.bugs, _job.restarts,
+    _job.waiting, _record.tenant, _record.reference, _record.metadata, _record.correlation_id,
+)  # fmt: skip
+"""The columns of a job with the parts of its record that sending needs."""
+
+# An outer join: a job without its record has to be seen, to be ended.
+_loaded = select(*LOADED).select_from(jobs.outerjoin(notifications, _record.id == _job.id))
+
+LOAD_READY = prepare(
+    _loaded.where(
+        _job.channel == bindparam("channel"),
+        _job.priority == bindparam("priority"),
+        text(schema.IS_READY),
+        tuple_(_job.vt, _job.id) > tuple_(bindparam("vt"), bindparam("id")),
+    )
+    .order_by(_job.vt, _job.id)
+    .limit(bindparam("limit")),
+    "channel",
+    "priority",
+    "vt",
+    "id",
+    "limit",
+)
+"""channel, priority, stamp and id to start behind, limit -> `LOADED`."""
+
+LOAD_SENDING = prepare(
+    _loaded.where(_job.channel == bindparam("channel"), text(schema.IS_SENDING)).order_by(_job.id),
+    "channel",
+)
+"""channel -> `LOADED`."""
+
+LOAD_TIMED = prepare(
+    _loaded.where(
+        _job.channel == bindparam("channel"),
+        text(schema.IS_TIMED),
+        _job.due_at <= bindparam("until"),
+    )
+    .order_by(_job.due_at, _job.id)
+    .limit(bindparam("limit")),
+    "channel",
+    "until",
+    "limit",
+)
+"""channel, until, limit -> `LOADED`."""
+
+NEXT_TIMER = prepare(
+    select(_job.due_at)
+    .where(_job.channel == bindparam("channel"), text(schema.IS_TIMED))
+    .order_by(_job.due_at, _job.id)
+    .limit(1)
+    .offset(bindparam("loaded")),
+    "channel",
+    "loaded",
+)
+"""channel, how many come before -> due_at."""
+
+LOAD_FLOWS = prepare(
+    select(flows.c.priority, flows.c.flow, flows.c.last_vt).where(
+        flows.c.channel == bindparam("channel")
+    ),
+    "channel",
+)
+"""channel -> priority, flow, last_vt."""
+
+LOAD_COUNTS = prepare(
+    select(counts.c.status, func.sum(counts.c.n))
+    .where(counts.c.channel == bindparam("channel"))
+    .group_by(counts.c.status),
+    "channel",
+)
+"""channel -> status, n."""
+
+FIND_CONTROL = prepare(
+    select(controls.c.value).where(
+        controls.c.kind == bindparam("kind"), controls.c.name == bindparam("name")
+    ),
+    "kind",
+    "name",
+)
+"""kind, name -> value."""
+
+
+def _promote(state: object) -> str:
+    return prepare(
+        update(jobs)
+        .where(_job.id == bindparam("job_id"), _job.state == state)
+        .values(state=READY, vt=bindparam("vt"), due_at=NULL, waiting=NULL),
+        "job_id",
+        "vt",
+    )
+
+
+PROMOTE_TIMED = _promote(TIMED)
+PROMOTE_SCHEDULED = _promote(SCHEDULED)
+"""id, vt."""
+
+_LIVE_STATUSES = (Status.SCHEDULED, Status.QUEUED, Status.SENDING)
+
+
+def promote(tx: Transaction, command: Promote) -> list[Job]:
+    """Make timed jobs ready and return those that were still timed; see `Promote`."""
+    promoted: list[Job] = []
+    for job in command.jobs:
+        if tx.execute(PROMOTE_SCHEDULED, (job.id, job.vt)).rowcount:
+            tx.move(job.channel, Status.SCHEDULED, Status.QUEUED)
+        elif not tx.execute(PROMOTE_TIMED, (job.id, job.vt)).rowcount:
+            continue
+        tx.stamp(job.channel, job.priority, job.flow, job.vt)
+        promoted.append(job)
+    return promoted
+
+
+def load(tx: Transaction, command: Load) -> LoadedLane:
+    """Read all that a Queue needs to start; see `Load`."""
+    # What this very batch changed counts too.
+    tx.flush()
+    channel, undecodable = command.channel, list[str]()
+    ready: dict[int, list[Job]] = {}
+    is_spilled: dict[int, bool] = {}
+    for priority in Priority:
+        rows, is_more = _ready_rows(tx, channel, priority, None, command.head)
+        ready[priority] = _read(tx, rows, undecodable)
+        is_spilled[priority] = is_more
+    sending = _read(tx, fetch(tx.connection, LOAD_SENDING, (channel,)), undecodable)
+    timed, next_timer_at = _timers(tx, channel, command.timers_until, command.timers, undecodable)
+    tx.flush()
+    return LoadedLane(
+        ready=ready,
+        is_spilled=is_spilled,
+        sending=sending,
+        timed=timed,
+        next_timer_at=next_timer_at,
+        flows=_flows(tx, channel),
+        depth=_depth(tx, channel),
+        is_paused=_is_paused(tx, channel),
+        undecodable=undecodable,
+    )
+
+
+def refill(tx: Transaction, command: Refill) -> tuple[list[Job], bool]:
+    """Read more ready jobs of one priority, and whether more are left; see `Refill`."""
+    rows, is_more = _ready_rows(tx, command.channel, command.priority, command.after, command.limit)
+    return _read(tx, rows, []), is_more
+
+
+def load_timers(tx: Transaction, command: LoadTimers) -> tuple[list[Job], float | None]:
+    """Read the timers of the near future, and when the next one is due; see `LoadTimers`."""
+    return _timers(tx, command.channel, command.until, command.limit, [])
+
+
+def _ready_rows(
+    tx: Transaction, channel: str, priority: int, after: tuple[float, str] | None, limit: int
+) -> tuple[list[Row], bool]:
+    vt, id = after or (-math.inf, "")
+    rows = fetch(tx.connection, LOAD_READY, (channel, priority, vt, id, limit + 1))
+    return rows[:limit], len(rows) > limit
+
+
+def _timers(
+    tx: Transaction, channel: str, until: float, limit: int, undecodable: list[str]
+) -> tuple[list[Job], float | None]:
+    rows = fetch(tx.connection, LOAD_TIMED, (channel, until, limit))
+    next_row = tx.execute(NEXT_TIMER, (channel, len(rows))).fetchone()
+    return _read(tx, rows, undecodable), None if next_row is None else next_row[0]
+
+
+def _read(tx: Transaction, rows: list[Row], undecodable: list[str]) -> list[Job]:
+    found: list[Job] = []
+    for row in rows:
+        try:
+            found.append(read_job(row))
+        except Undecodable as error:
+            end_as_poison(tx, error.id, tx.now())
+            undecodable.append(error.id)
+    return found
+
+
+def _flows(tx: Transaction, channel: str) -> dict[tuple[int, str], float]:
+    rows = tx.execute(LOAD_FLOWS, (channel,)).fetchall()
+    return {(priority, flow): last_vt for priority, flow, last_vt in rows}
+
+
+def _depth(tx: Transaction, channel: str) -> dict[str, int]:
+    found = dict(tx.execute(LOAD_COUNTS, (channel,)).fetchall())
+    return {status: found.get(status, 0) for status in _LIVE_STATUSES}
+
+
+def _is_paused(tx: Transaction, channel: str) -> bool:
+    row = tx.execute(FIND_CONTROL, ("lane", channel)).fetchone()
+    return row is not None and row[0] == "paused"

@@ -1,0 +1,291 @@
+"""Reading beside the writer: short read-only transactions on a few threads of their own.
+
+Readers never wait for the writer nor it for them (WAL), and go on while the disk is full. What
+has to be read in the order of the writes does not belong here: that is `lane`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import heapq
+import json
+import math
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from clarion.domain.notification import Notification, Status
+from clarion.errors import Fault, InvalidNotification, StorageUnavailable
+from clarion.policies.clock import SystemClock
+from clarion.storage.connection import connect_reader, storage_failure
+from clarion.storage.row import Row, Undecodable, fetch, read_call, read_notification
+from clarion.storage.search import (
+    CONTROLS,
+    COUNTS,
+    GET,
+    GET_CALLS,
+    Filter,
+    Search,
+    dead_letters,
+    search,
+)
+from clarion.storage.transaction import ACCEPTED
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+Page = tuple[list[Notification], str | None]
+
+_NEWEST = "~"
+"""Sorts behind every id."""
+
+_STEPS_BETWEEN_CHECKS = 10_000
+
+
+class Reader:
+    """Answers questions about what is stored; each call waits `timeout_s` at most.
+
+    `executor` runs the queries (default: `threads` threads of its own). Raises
+    StorageUnavailable where the disk does not answer, or not in time.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        threads: int = 3,
+        timeout_s: float = 5.0,
+        executor: Executor | None = None,
+        monotonic: Callable[[], float] = SystemClock().monotonic,
+    ) -> None:
+        self._path = Path(path).absolute()
+        self._timeout_s = timeout_s
+        self._monotonic = monotonic
+        self._executor = executor or ThreadPoolExecutor(threads, "clarion-reader")
+        self._is_executor_ours = executor is None
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+
+    async def get(self, id: str) -> Notification | None:
+        """Return a notification as it stands now, with its calls; None if there is none."""
+        return await self._ask(lambda connection: _get(connection, id))
+
+    async def find(
+        self,
+        *,
+        status: str | None = None,
+        channel: str | None = None,
+        to: str | None = None,
+        reference: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """Return a page of notifications, newest first, and the cursor of the next page.
+
+        Raises InvalidNotification for an unknown status or a cursor that is none of ours.
+        """
+        wanted = Filter(_status(status), channel, to, reference)
+        before = str(_open_cursor(cursor, 1)[0]) if cursor else _NEWEST
+        return await self._ask(lambda connection: _find(connection, wanted, before, limit))
+
+    async def dead_letters(
+        self,
+        *,
+        reason: str | None = None,
+        provider: str | None = None,
+        channel: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """Return a page of `failed` ones that nobody discarded, the latest death first.
+
+        `since` (inclusive) and `until` (exclusive) bound the instant of the end.
+        """
+        wanted = Filter(channel=channel, reason=reason, provider=provider, since=since, until=until)
+        before = _open_cursor(cursor, 2) if cursor else [math.inf, _NEWEST]
+        return await self._ask(lambda connection: _dead(connection, wanted, before, limit))
+
+    async def stats(self) -> dict[str, Any]:
+        """Return the counts of one instant: `accepted` equals the sum of `by_status`."""
+        rows = await self._ask(lambda connection: connection.execute(COUNTS).fetchall())
+        return _stats(rows)
+
+    async def depth(self, channel: str) -> dict[str, int]:
+        """Return how many live notifications of the channel stand in each live status."""
+        by_channel = (await self.stats())["by_channel"]
+        by_status = by_channel.get(channel, {"by_status": {}})["by_status"]
+        return {status: n for status, n in by_status.items() if Status(status).is_live}
+
+    async def controls(self) -> dict[tuple[str, str], tuple[str, str, float]]:
+        """Return the operators' decisions: (kind, name) -> (value, who, at)."""
+        rows = await self._ask(lambda connection: connection.execute(CONTROLS).fetchall())
+        return {(kind, name): (value, who, at) for kind, name, value, who, at in rows}
+
+    def close(self) -> None:
+        """Close the connections; queries that still run are given up."""
+        if self._is_executor_ours:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+
+    # --- on the reader's threads -----------------------------------------------------------
+
+    async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await loop.run_in_executor(self._executor, self._answer, question)
+        except TimeoutError as error:
+            raise StorageUnavailable(_too_slow(self._timeout_s)) from error
+
+    def _answer(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        deadline_at = self._monotonic() + self._timeout_s
+        try:
+            connection = self._connect()
+            connection.set_progress_handler(
+                lambda: self._monotonic() > deadline_at, _STEPS_BETWEEN_CHECKS
+            )
+            # One snapshot for all that one answer is made of.
+            connection.execute("BEGIN")
+            try:
+                return question(connection)
+            finally:
+                connection.execute("ROLLBACK")
+        except sqlite3.OperationalError as error:
+            raise StorageUnavailable(_why(error, self._timeout_s)) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = connect_reader(self._path)
+            self._connections.append(connection)
+        return connection
+
+
+def _too_slow(timeout_s: float) -> str:
+    return f"the store did not answer within {timeout_s:g} s; narrow the search or try again"
+
+
+def _why(error: sqlite3.OperationalError, timeout_s: float) -> str:
+    if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+        return _too_slow(timeout_s)
+    return f"the store cannot be read: {storage_failure(error) or error}"
+
+
+def _get(connection: sqlite3.Connection, id: str) -> Notification | None:
+    rows = fetch(connection, GET, (id,))
+    if not rows:
+        return None
+    calls = tuple(read_call(row) for row in fetch(connection, GET_CALLS, (id,)))
+    return read_notification(rows[0], calls)
+
+
+def _find(connection: sqlite3.Connection, wanted: Filter, before: str, limit: int) -> Page:
+    rows = _found_rows(connection, wanted, before, limit + 1)
+    next_cursor = _close_cursor([rows[limit - 1][0]]) if len(rows) > limit else None
+    return _readable(rows[:limit]), next_cursor
+
+
+def _found_rows(
+    connection: sqlite3.Connection, wanted: Filter, before: str, limit: int
+) -> list[Row]:
+    is_by_status = wanted.to is None and wanted.reference is None and wanted.channel is None
+    if not is_by_status or wanted.status is None or wanted.status.is_live:
+        return _run(connection, wanted, before=before, limit=limit)
+    # The index is by status and channel: one newest-first list per channel, merged.
+    channels = sorted({row[0] for row in connection.execute(COUNTS)})
+    lists = [
+        _run(connection, Filter(wanted.status, channel), before=before, limit=limit)
+        for channel in channels
+    ]
+    merged = heapq.merge(*lists, key=lambda row: str(row[0]), reverse=True)
+    return list(merged)[:limit]
+
+
+def _run(connection: sqlite3.Connection, wanted: Filter, **page: object) -> list[Row]:
+    given = _given(wanted)
+    return _fetch(connection, search(frozenset(given), wanted.status), {**given, **page})
+
+
+def _given(wanted: Filter) -> dict[str, Any]:
+    return {name: value for name, value in asdict(wanted).items() if value is not None}
+
+
+def _fetch(connection: sqlite3.Connection, query: Search, values: dict[str, Any]) -> list[Row]:
+    return fetch(connection, query.sql, tuple(values[name] for name in query.names))
+
+
+def _dead(connection: sqlite3.Connection, wanted: Filter, before: list[Any], limit: int) -> Page:
+    given = _given(wanted)
+    page = {"before_at": before[0], "before": before[1], "limit": limit + 1}
+    rows = _fetch(connection, dead_letters(frozenset(given)), {**given, **page})
+    found = _readable(rows[:limit])
+    last = rows[limit - 1] if len(rows) > limit else None
+    return found, None if last is None else _close_cursor([last[8], last[0]])
+
+
+def _readable(rows: list[Row]) -> list[Notification]:
+    found: list[Notification] = []
+    for row in rows:
+        try:
+            found.append(read_notification(row))
+        except Undecodable as error:
+            # One spoilt row must not hide the others; it is still there for a person to look at.
+            log.warning("row_undecodable", notification_id=error.id)
+    return found
+
+
+def _stats(rows: list[tuple[str, str, int]]) -> dict[str, Any]:
+    by_status: defaultdict[str, int] = defaultdict(int)
+    by_channel: dict[str, dict[str, Any]] = {}
+    accepted = 0
+    for channel, status, n in rows:
+        lane = by_channel.setdefault(channel, {"accepted": 0, "by_status": {}})
+        if status == ACCEPTED:
+            accepted += n
+            lane["accepted"] = n
+        else:
+            by_status[status] += n
+            lane["by_status"][status] = n
+    return {"accepted": accepted, "by_status": dict(by_status), "by_channel": by_channel}
+
+
+# --- what comes from outside -----------------------------------------------------------------
+
+
+def _status(name: str | None) -> Status | None:
+    if name is None:
+        return None
+    try:
+        return Status(name)
+    except ValueError as error:
+        known = ", ".join(Status)
+        fault = Fault(f"there is no status {name!r}; there are {known}", "status")
+        raise InvalidNotification([fault]) from error
+
+
+def _close_cursor(key: list[Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+
+
+def _open_cursor(cursor: str, length: int) -> list[Any]:
+    with suppress(binascii.Error, ValueError):
+        padded = cursor + "=" * (-len(cursor) % 4)
+        key = json.loads(base64.urlsafe_b64decode(padded))
+        if isinstance(key, list) and len(key) == length and isinstance(key[-1], str):
+            return key
+    raise InvalidNotification([Fault("the cursor is not one that was given out", "cursor")])

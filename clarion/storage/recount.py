@@ -1,0 +1,70 @@
+"""The counts checked against the rows: what `clarion check --recount` reports."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+
+from clarion.domain.notification import JobState
+from clarion.storage.schema import counts, jobs, notifications
+from clarion.storage.statement import prepare
+from clarion.storage.transaction import ACCEPTED
+
+COUNTED = prepare(
+    select(counts.c.channel, counts.c.status, func.sum(counts.c.n)).group_by(
+        counts.c.channel, counts.c.status
+    )
+)
+LIVE = prepare(
+    select(jobs.c.channel, jobs.c.state, func.count()).group_by(jobs.c.channel, jobs.c.state)
+)
+ENDED = prepare(
+    select(notifications.c.channel, notifications.c.status, func.count())
+    .where(~select(jobs.c.id).where(jobs.c.id == notifications.c.id).exists())
+    .group_by(notifications.c.channel, notifications.c.status)
+)
+ALL = prepare(select(notifications.c.channel, func.count()).group_by(notifications.c.channel))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A count that the rows do not confirm; more counted than found is what a purge leaves."""
+
+    channel: str
+    status: str
+    counted: int
+    found: int
+
+
+def recount(connection: sqlite3.Connection) -> list[Difference]:
+    """Count all rows, in one snapshot, and return where `counts` says otherwise.
+
+    Reads every row: for a check, never for a hot path.
+    """
+    connection.execute("BEGIN")
+    try:
+        counted = Counter(
+            {(channel, status): n for channel, status, n in connection.execute(COUNTED)}
+        )
+        found = _count_rows(connection)
+    finally:
+        connection.execute("ROLLBACK")
+    return [
+        Difference(channel, status, counted[channel, status], found[channel, status])
+        for channel, status in sorted(counted.keys() | found.keys())
+        if counted[channel, status] != found[channel, status]
+    ]
+
+
+def _count_rows(connection: sqlite3.Connection) -> Counter[tuple[str, str]]:
+    found: Counter[tuple[str, str]] = Counter()
+    for channel, state, n in connection.execute(LIVE):
+        found[channel, JobState(state).status] += n
+    for channel, status, n in connection.execute(ENDED):
+        found[channel, status] += n
+    for channel, n in connection.execute(ALL):
+        found[channel, ACCEPTED] += n
+    return found

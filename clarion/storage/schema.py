@@ -1,0 +1,203 @@
+"""The tables: what each holds, and for which question each index exists.
+
+Two kinds of rows part the work. `notifications` is the record, written when a notification is
+accepted and when it ends; `jobs` is what is live, narrow, and deleted at the end, so that the
+cost of taking work never depends on history. While a job exists, its row says how the
+notification stands; the record's `status` still says how it was accepted.
+
+Indices over `jobs` are partial on the state: each holds only what its question needs. A query
+has to repeat the index's condition literally, or SQLite does not consider the index.
+
+Instants are float seconds since the Unix epoch (`…_at`, `sending_since`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    REAL,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.types import TypeEngine
+
+# STRICT tables know REAL only; elsewhere REAL would be half as wide.
+NUMBER: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
+
+metadata = MetaData()
+
+
+def _flag(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False, server_default=text("0"))
+
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", Text, primary_key=True, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("to_address", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("delivery", Text, nullable=False),
+    Column("tenant", Text),
+    Column("reference", Text),
+    Column("metadata", Text),
+    Column("correlation_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("detail", Text),
+    Column("provider", Text),
+    Column("attempts", Integer, nullable=False),
+    _flag("possibly_duplicated"),
+    Column("created_at", NUMBER, nullable=False),
+    Column("updated_at", NUMBER, nullable=False),
+    Column("expires_at", NUMBER, nullable=False),
+    Column("discarded_at", NUMBER),
+    sqlite_strict=True,
+)
+"""The record of every notification."""
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("flow", Text, nullable=False),
+    Column("vt", NUMBER, nullable=False),
+    Column("state", Integer, nullable=False),
+    Column("due_at", NUMBER),
+    Column("call", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("tried", Text),
+    Column("sending", Text),
+    Column("sending_since", NUMBER),
+    _flag("is_doubtful"),
+    _flag("is_walk_unknown"),
+    _flag("is_walk_burning"),
+    _flag("possibly_duplicated"),
+    _flag("cancel_requested"),
+    Column("expires_at", NUMBER, nullable=False),
+    _flag("is_expiry_explicit"),
+    Column("delivery", Text, nullable=False),
+    Column("probes", Integer, nullable=False),
+    Column("bugs", Integer, nullable=False),
+    Column("restarts", Integer, nullable=False),
+    Column("waiting", Text),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""The live jobs; `state` is a `domain.notification.JobState`."""
+
+provider_calls = Table(
+    "provider_calls",
+    metadata,
+    Column("notification_id", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("started_at", NUMBER, nullable=False),
+    Column("ended_at", NUMBER, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("considered", Text),
+    Column("provider_message_id", Text),
+    _flag("is_probe"),
+    PrimaryKeyConstraint("notification_id", "number"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""Every call that ended; only ever added to."""
+
+flows = Table(
+    "flows",
+    metadata,
+    Column("channel", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("flow", Text, nullable=False),
+    Column("last_vt", NUMBER, nullable=False),
+    PrimaryKeyConstraint("channel", "priority", "flow"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""The last fair stamp of each flow."""
+
+counts = Table(
+    "counts",
+    metadata,
+    Column("node", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("n", Integer, nullable=False),
+    PrimaryKeyConstraint("node", "channel", "status"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""How many notifications stand where, and, as status `accepted`, how many there ever were."""
+
+controls = Table(
+    "controls",
+    metadata,
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("at", NUMBER, nullable=False),
+    PrimaryKeyConstraint("kind", "name"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""What operators decided: the last word on each lane, provider and breaker."""
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("notification_id", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("expires_at", NUMBER, nullable=False),
+    PrimaryKeyConstraint("tenant", "key"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""The first answer to each idempotency key; `tenant` is '' for requests without one."""
+
+
+def _index(name: str, *columns: Column[Any], where: str | None = None) -> Index:
+    condition = None if where is None else text(where)
+    return Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
+
+
+IS_READY = "state = 0"
+IS_SENDING = "state = 2"
+IS_TIMED = "due_at IS NOT NULL"
+IS_EXPIRY_EXPLICIT = "is_expiry_explicit = 1"
+IS_DEAD = "status = 'failed'"
+IS_NOT_PLAIN = "status <> 'queued'"
+HAS_REFERENCE = "reference IS NOT NULL"
+
+_job, _record = jobs.c, notifications.c
+
+_index("jobs_ready", _job.channel, _job.priority, _job.vt, _job.id, where=IS_READY)
+_index("jobs_timed", _job.channel, _job.due_at, _job.id, where=IS_TIMED)
+_index("jobs_sending", _job.channel, where=IS_SENDING)
+_index("jobs_expiry", _job.channel, _job.expires_at, where=IS_EXPIRY_EXPLICIT)
+_index("notifications_channel", _record.channel, _record.id)
+_index("notifications_to", _record.to_address, _record.id)
+_index("notifications_reference", _record.reference, _record.id, where=HAS_REFERENCE)
+# Records of live jobs say `queued` until the end: left out, the index costs one write, not three.
+_index("notifications_status", _record.status, _record.channel, _record.id, where=IS_NOT_PLAIN)
+_index("notifications_dead", _record.updated_at, _record.id, where=IS_DEAD)
+_index("idempotency_expiry", idempotency.c.expires_at)

@@ -1,0 +1,119 @@
+"""What a dead process left behind: calls that may be out, and fair stamps that nobody needs.
+
+Runs once per process, before the first Queue starts.
+"""
+
+from __future__ import annotations
+
+import math
+
+from sqlalchemy import bindparam, delete, func, select, text, update
+
+from clarion.domain.notification import Delivery, ProviderCall, Reason, Status
+from clarion.domain.outcome import Outcome
+from clarion.storage import schema
+from clarion.storage.command import Sweep
+from clarion.storage.ending import End, end_job
+from clarion.storage.row import Row, call_row
+from clarion.storage.schema import flows, jobs, provider_calls
+from clarion.storage.statement import NULL, ONE, READY, aside, insert_row, prepare
+from clarion.storage.transaction import Transaction
+
+_job = jobs.c
+
+FIND_SENDING = prepare(
+    select(_job.id, _job.call, _job.sending, _job.sending_since, _job.delivery)
+    .where(text(schema.IS_SENDING))
+    # In the order of the primary key all live jobs would be read.
+    .order_by(aside(_job.id))
+)
+"""-> id, call, sending, sending_since, delivery of every job with an intent."""
+
+RELEASE = prepare(
+    update(jobs)
+    .where(_job.id == bindparam("job_id"))
+    .values(
+        state=READY,
+        sending=NULL,
+        sending_since=NULL,
+        is_doubtful=ONE,
+        restarts=_job.restarts + ONE,
+    )
+    .returning(_job.channel),
+    "job_id",
+)
+"""id -> channel."""
+
+INSERT_CALL = insert_row(provider_calls)
+
+FIND_LANES = prepare(
+    select(flows.c.channel, flows.c.priority, func.max(flows.c.last_vt)).group_by(
+        flows.c.channel, flows.c.priority
+    )
+)
+"""-> channel, priority, the greatest stamp."""
+
+FIND_FIRST_STAMP = prepare(
+    select(_job.vt)
+    .where(
+        text(schema.IS_READY),
+        _job.channel == bindparam("channel"),
+        _job.priority == bindparam("priority"),
+    )
+    .order_by(_job.vt)
+    .limit(1),
+    "channel",
+    "priority",
+)
+"""channel, priority -> the smallest stamp that waits."""
+
+PRUNE_FLOWS = prepare(
+    delete(flows).where(
+        flows.c.channel == bindparam("channel"),
+        flows.c.priority == bindparam("priority"),
+        flows.c.last_vt <= bindparam("vt"),
+        flows.c.last_vt < bindparam("greatest"),
+    ),
+    "channel",
+    "priority",
+    "vt",
+    "greatest",
+)
+"""channel, priority, stamp up to which, greatest stamp (which stays)."""
+
+
+def sweep(tx: Transaction, command: Sweep) -> int:
+    """Park or release every job with an intent, and return how many there were; see `Sweep`."""
+    left_behind = tx.execute(FIND_SENDING).fetchall()
+    for row in left_behind:
+        _recover(tx, row, command.now)
+    _prune_flows(tx)
+    return len(left_behind)
+
+
+def _recover(tx: Transaction, row: Row, now: float) -> None:
+    id, number, provider, since, delivery = row
+    record = ProviderCall(
+        notification_id=id,
+        number=number,
+        provider=provider or "",
+        outcome=Outcome.UNKNOWN,
+        reason="process_died",
+        detail="Clarion stopped while this call may have been out.",
+        started_at=now if since is None else since,
+        ended_at=now,
+    )
+    tx.execute(INSERT_CALL, call_row(record))
+    if delivery == Delivery.AT_MOST_ONCE:
+        end_job(tx, id, End(Status.UNKNOWN, Reason.UNKNOWN_OUTCOME, now, record.detail))
+    else:
+        (channel,) = tx.execute(RELEASE, (id,)).fetchone()
+        tx.move(channel, Status.SENDING, Status.QUEUED)
+
+
+def _prune_flows(tx: Transaction) -> None:
+    for channel, priority, greatest in tx.execute(FIND_LANES).fetchall():
+        first = tx.execute(FIND_FIRST_STAMP, (channel, priority)).fetchone()
+        behind = math.inf if first is None else first[0]
+        # The greatest stays: where nothing waits, it is where the lane's order goes on.
+        tx.execute(PRUNE_FLOWS, (channel, priority, behind, greatest))

@@ -1,0 +1,96 @@
+"""Every statement on a hot or growing table is answered from the index made for it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from clarion.domain.notification import Status
+from clarion.storage import acceptance, delivery, ending, lane, search, sweep
+
+PLANS = [
+    (lane.LOAD_READY, "jobs_ready (channel=? AND priority=? AND (vt,id)>(?,?))"),
+    (lane.LOAD_SENDING, "jobs_sending (channel=?)"),
+    (lane.LOAD_TIMED, "jobs_timed (channel=? AND due_at>? AND due_at<?)"),
+    (lane.NEXT_TIMER, "jobs_timed (channel=? AND due_at>?)"),
+    (lane.PROMOTE_TIMED, "jobs USING PRIMARY KEY (id=?)"),
+    (lane.PROMOTE_SCHEDULED, "jobs USING PRIMARY KEY (id=?)"),
+    (delivery.INTEND_QUEUED, "jobs USING PRIMARY KEY (id=?)"),
+    (delivery.INTEND_SCHEDULED, "jobs USING PRIMARY KEY (id=?)"),
+    (delivery.END_CALLED_JOB, "jobs USING PRIMARY KEY (id=?)"),
+    (delivery.DEFER, "jobs USING PRIMARY KEY (id=?)"),
+    (ending.END_WAITING_JOB, "jobs USING PRIMARY KEY (id=?)"),
+    (ending.END_NOTIFICATION, "notifications USING INDEX sqlite_autoindex_notifications_1 (id=?)"),
+    (ending.FIND_EXPIRED_BY_CHOICE, "jobs_expiry (channel=? AND expires_at<?)"),
+    (ending.FIND_EXPIRED_BY_DEFAULT, "jobs USING PRIMARY KEY (id<?)"),
+    (sweep.FIND_SENDING, "jobs_sending"),
+    (sweep.FIND_FIRST_STAMP, "jobs_ready (channel=? AND priority=?)"),
+    (acceptance.FIND_KEY, "idempotency USING PRIMARY KEY (tenant=? AND key=?)"),
+    (acceptance.PURGE_KEYS, "idempotency_expiry (expires_at<?)"),
+    (search.GET, "notifications USING INDEX sqlite_autoindex_notifications_1 (id=?)"),
+    (search.GET_CALLS, "provider_calls USING PRIMARY KEY (notification_id=?)"),
+]
+
+
+@pytest.mark.parametrize(("sql", "index"), PLANS)
+def test_a_statement_uses_its_index(desk, sql, index):
+    """Named in the plan, with the columns that are looked up, and without sorting."""
+    plan = _plan(desk, sql)
+
+    assert index in plan
+    if sql is not sweep.FIND_SENDING:
+        # There are at most as many as slots.
+        assert "TEMP B-TREE" not in plan
+
+
+SEARCHES = [
+    ({}, "sqlite_autoindex_notifications_1 (id<?)"),
+    ({"channel"}, "notifications_channel (channel=? AND id<?)"),
+    ({"to"}, "notifications_to (to_address=? AND id<?)"),
+    ({"to", "channel"}, "notifications_to (to_address=? AND id<?)"),
+    ({"to", "status:sent"}, "notifications_to (to_address=? AND id<?)"),
+    ({"to", "status:queued"}, "notifications_to (to_address=? AND id<?)"),
+    ({"reference", "to", "channel"}, "notifications_reference (reference=? AND id<?)"),
+    ({"reference", "status:failed"}, "notifications_reference (reference=? AND id<?)"),
+    ({"channel", "status:sent"}, "notifications_status (status=? AND channel=? AND id<?)"),
+    ({"channel", "status:queued"}, "jobs USING PRIMARY KEY (id<?)"),
+    ({"status:queued"}, "jobs USING PRIMARY KEY (id<?)"),
+    ({"status:scheduled"}, "jobs USING PRIMARY KEY (id<?)"),
+]
+
+
+@pytest.mark.parametrize(("names", "index"), SEARCHES)
+def test_a_search_uses_its_index_and_sorts_nothing(desk, names, index):
+    """Newest first is the order of the index, so a page costs the same in a big table."""
+    plan = _plan(desk, _search(names))
+
+    assert index in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_a_search_for_what_is_out_looks_at_nothing_else(desk):
+    """There are at most as many as slots; they are sorted, whatever else is stored."""
+    assert "jobs_sending" in _plan(desk, _search({"status:sending"}))
+
+
+@pytest.mark.parametrize("names", [set(), {"since"}, {"since", "until", "channel", "reason"}])
+def test_dead_letters_come_from_an_index_of_their_own(desk, names):
+    """What was sent does not slow down the search for what was not."""
+    plan = _plan(desk, search.dead_letters(frozenset(names)).sql)
+
+    assert "notifications_dead" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def _search(names):
+    statuses = [name.split(":")[1] for name in names if name.startswith("status:")]
+    plain = {name.split(":")[0] for name in names}
+    status = Status(statuses[0]) if statuses else None
+    return search.search(frozenset(plain), status).sql
+
+
+def _plan(desk, sql):
+    places = max((int(number) for number in re.findall(r"\?(\d+)", sql)), default=0)
+    rows = desk.connection.execute(f"EXPLAIN QUERY PLAN {sql}", (1,) * places).fetchall()
+    return "\n".join(row[3] for row in rows)

@@ -1,0 +1,87 @@
+"""What a process that died left behind."""
+
+from __future__ import annotations
+
+from clarion.domain.notification import Delivery, JobState
+from clarion.storage.command import Promote, Sweep
+
+
+def test_a_call_of_a_dead_process_goes_on_marked_as_doubtful(desk):
+    """at_least_once: ready again at once, restarts counted apart from attempts, call kept."""
+    job = desk.sending()
+    desk.now += 30.0
+
+    assert desk.run(Sweep("", desk.now)) == 1
+
+    [loaded] = desk.load().ready[job.priority]
+    assert (loaded.state, loaded.is_doubtful, loaded.sending) == (JobState.READY, True, None)
+    assert (loaded.restarts, loaded.attempt, loaded.call) == (1, 0, 1)
+    [call] = desk.rows("SELECT * FROM provider_calls")
+    assert (call["provider"], call["outcome"], call["reason"]) == (
+        "alpha",
+        "unknown",
+        "process_died",
+    )
+    assert desk.counts() == {"accepted": 1, "queued": 1}
+
+
+def test_a_call_of_a_dead_process_parks_what_may_go_out_once_only(desk):
+    """at_most_once: nobody knows whether it is out, so a person or a receipt decides."""
+    job = desk.sending(delivery=Delivery.AT_MOST_ONCE)
+
+    desk.run(Sweep("", desk.now))
+
+    record = desk.record_row(job)
+    assert (record["status"], record["reason"]) == ("unknown", "unknown_outcome")
+    assert record["provider"] == "alpha"
+    assert desk.job_row(job) is None
+    assert desk.counts() == {"accepted": 1, "unknown": 1}
+
+
+def test_the_next_intent_after_a_sweep_is_marked_as_a_possible_duplicate(desk):
+    """A death with a call in flight is one of the two ways to a second send."""
+    job = desk.sending()
+    desk.run(Sweep("", desk.now))
+
+    desk.intend(job, 2)
+
+    assert desk.job_row(job)["possibly_duplicated"] == 1
+
+
+def test_sweeping_covers_all_lanes_and_spares_what_waits(desk):
+    """Only rows with an intent are touched, in every channel."""
+    desk.sending()
+    desk.sending(channel="sms")
+    waiting = desk.accepted()
+    before = desk.job_row(waiting)
+
+    assert desk.run(Sweep("", desk.now)) == 2
+    assert desk.run(Sweep("", desk.now)) == 0
+    assert desk.job_row(waiting) == before
+
+
+def test_stamps_behind_everything_that_waits_are_forgotten(desk):
+    """`max(V, last)` is V for them; the table does not grow with every tenant ever seen."""
+    desk.accepted(flow="done", vt=3.0)
+    [gone] = desk.load().ready[2]
+    desk.intend(gone)
+    desk.run(desk.settlement(gone))
+    desk.accepted(flow="busy", vt=5.0)
+    desk.accepted(flow="ahead", vt=9.0)
+
+    desk.run(Sweep("", desk.now))
+
+    assert desk.load().flows == {(2, "ahead"): 9.0}
+
+
+def test_the_greatest_stamp_stays_where_nothing_waits(desk):
+    """It is where the order of an empty lane goes on, before retries that still have a time."""
+    retry = desk.sending(flow="a", vt=4.0)
+    desk.run(desk.deferral(retry, due_at=desk.now + 5.0))
+    other = desk.sending(flow="b", vt=8.0)
+    desk.run(desk.settlement(other))
+
+    desk.run(Sweep("", desk.now))
+
+    assert desk.load().flows == {(2, "b"): 8.0}
+    assert desk.run(Promote("email", [retry], desk.now)) == [retry]
