@@ -1,0 +1,44 @@
+"""Helpers for tests of Clarion and of what is built on it: clocks, fakes, look-alike providers.
+
+`ManualClock` and `ScriptedProvider` serve tests inside one process; `SendGridLookalike` and
+`TwilioLookalike` are real servers on loopback that answer by the published contracts and
+misbehave on demand (`Fault`); `ClarionProcess` runs the whole service as a process of its own, to
+be killed. `python -m clarion.testing sendgrid` starts a look-alike for other processes.
+"""
+
+from __future__ import annotations
+
+from clarion.actors.runtime import Crash
+from clarion.testing.clarion_process import ClarionProcess, free_port
+from clarion.testing.client import ClarionClient
+from clarion.testing.clock import ManualClock
+from clarion.testing.fault import FAULTS, Fault, FaultKind, fault_named
+from clarion.testing.ledger import Ledger, SeenRequest, read_ledger
+from clarion.testing.lookalike import Lookalike
+from clarion.testing.scripted import ScriptedProvider, Sent, Step
+from clarion.testing.sendgrid import SendGridLookalike
+from clarion.testing.settings_file import settings_toml, toml_of
+from clarion.testing.twilio import TwilioLookalike
+
+__all__ = [
+    "FAULTS",
+    "ClarionClient",
+    "ClarionProcess",
+    "Crash",
+    "Fault",
+    "FaultKind",
+    "Ledger",
+    "Lookalike",
+    "ManualClock",
+    "ScriptedProvider",
+    "SeenRequest",
+    "SendGridLookalike",
+    "Sent",
+    "Step",
+    "TwilioLookalike",
+    "fault_named",
+    "free_port",
+    "read_ledger",
+    "settings_toml",
+    "toml_of",
+]
