@@ -118,7 +118,7 @@ class Address:
         """Make what is in hand a crash, wherever it waits; does nothing between messages."""
         if self._since is not None and self.task is not None and not self._is_interrupted:
             self._is_interrupted = True
-            self.task.cancel()
+            self.task.cancel("interrupted")
 
     def _note_stop(self) -> None:
         self._is_stop_waiting = True
@@ -192,10 +192,12 @@ class Address:
 
     def _is_handler_cancelled(self) -> bool:
         # cancelling() counts requests to cancel *us*: 0 means that something awaited was.
-        self._forget_interrupt()
+        self._lay_down()
         return self.task is not None and self.task.cancelling() == 0
 
-    def _forget_interrupt(self) -> None:
+    def _lay_down(self) -> None:
+        """Note that nothing is in hand to wait for, so an interrupt has had its effect."""
+        self._since = None
         if self._is_interrupted and self.task is not None:
             self._is_interrupted = False
             self.task.uncancel()
@@ -208,7 +210,7 @@ class Address:
             self._construct()
         assert self._actor is not None
         await _finished(self._actor.on_start())
-        self._since = None
+        self._lay_down()
         self.state = "running"
         self.is_running.set()
 
@@ -288,8 +290,7 @@ class Address:
             reply.set_exception(error)
         else:
             self._answer(result, reply)
-        self._since = None
-        self._forget_interrupt()
+        self._lay_down()
 
     def _defer(self, future: pykka.Future[Any], reply: Reply) -> None:
         if isinstance(future, Reply):
@@ -319,7 +320,7 @@ class Address:
             self.state == "starting", self.crashes,
         )  # fmt: skip
         actor, self._actor = self._actor, None
-        self._since = None
+        self._lay_down()
         self.state = "crashed"
         self.is_running.clear()
         self._may_go_on.clear()

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from clarion.domain.notification import Call, Draft, Job, Status
 from clarion.domain.outcome import Answer, Health
+from clarion.policies.routing import RouteState, Wants
 
 
 class Request:
@@ -74,9 +75,11 @@ class ResumeLane(Request):
 
 @dataclass(slots=True, eq=False)
 class Accepted(Internal):
-    """Journal -> Queue: these jobs are durable."""
+    """Journal -> Queue: these jobs are durable, out of `asked` drafts that are answered now."""
 
     jobs: list[Job]
+    asked: int
+    origin: int
 
 
 @dataclass(slots=True, eq=False)
@@ -116,6 +119,7 @@ class Written(Internal):
     cancelled: Sequence[tuple[str, str]]
     """(id, verdict of CancelResult)."""
     expired: Sequence[str]
+    origin: int
 
 
 @dataclass(slots=True, eq=False)
@@ -168,37 +172,6 @@ class Demand(Internal):
 
 
 @dataclass(frozen=True, slots=True)
-class RouteState:
-    """How one provider of a route stands, as its lane sees it."""
-
-    provider: str
-    circuit: str
-    """"closed", "open", "half_open", "forced_open", "disabled" (the breaker's states)."""
-    is_enabled: bool
-    is_misconfigured: bool
-    is_throttled: bool
-    is_alive: bool
-    retry_at: float | None = None
-    """Wall-clock instant at which its gate may open again; None when unknown or open."""
-    weight: float = 1.0
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the circuit is closed in the sense of `held`."""
-        return (
-            self.is_alive
-            and self.is_enabled
-            and not self.is_misconfigured
-            and self.circuit in ("closed", "disabled")
-        )
-
-    @property
-    def can_take(self) -> bool:
-        """Whether only slots and tokens stand between a job and this provider."""
-        return self.is_closed and not self.is_throttled
-
-
-@dataclass(frozen=True, slots=True)
 class Route(Internal):
     """Supervisor -> Queue: the lane's providers in order, at every change."""
 
@@ -243,10 +216,10 @@ class LaneSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Ready(Internal):
-    """Queue -> Supervisor: there is work; `wants` are the providers it could use (None: all)."""
+    """Queue -> Supervisor: the lane has work, and which places it could use."""
 
     channel: str
-    wants: frozenset[str] | None = None
+    wants: Wants
 
 
 @dataclass(slots=True, eq=False)
@@ -257,8 +230,8 @@ class Dispatch(Internal):
     demand: int
     epoch: int
     calls: Sequence[Call]
-    wants: frozenset[str] | None
-    """Providers that the remaining jobs could still use; empty: no work is left."""
+    wants: Wants
+    """What the remaining jobs could still use."""
 
 
 @dataclass(slots=True, eq=False)
@@ -296,9 +269,17 @@ class LaneReport(Internal):
     channel: str
     epoch: int
     incarnation: int
-    wants: frozenset[str] | None
+    wants: Wants
     in_flight: tuple[Call, ...]
     """Dispatched calls that have not settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotReturned(Internal):
+    """Queue -> Supervisor: a call that the Queue inherited or gave up has no slot any more."""
+
+    provider: str
+    key: tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,17 @@ from typing import Any, ClassVar
 import pykka
 import pytest
 
-from clarion.actors.runtime import NO_REPLY, Actor, Ref, Reply, Runtime, handles
+from clarion.actors import watchdog
+from clarion.actors.runtime import (
+    NO_REPLY,
+    Actor,
+    CrashReport,
+    LoopWatchdog,
+    Ref,
+    Reply,
+    Runtime,
+    handles,
+)
 from clarion.errors import (
     ActorDead,
     ActorError,
@@ -730,9 +740,7 @@ async def test_tasks_are_kept_and_named(scribe: Ref) -> None:
     async def work() -> None:
         await gate.wait()
 
-    task = await scribe.ask(
-        Run(lambda actor: (actor.context.start_task(work(), name="work"),))
-    )
+    task = await scribe.ask(Run(lambda actor: (actor.context.start_task(work(), name="work"),)))
     names = await scribe.ask(Run(lambda actor: [t.get_name() for t in actor.context.tasks]))
     assert names == ["work"]
 
@@ -880,11 +888,8 @@ async def test_statistics_show_depth_state_and_what_is_in_hand(
 async def test_a_hung_actor_is_seen_and_can_be_interrupted() -> None:
     """The same message in hand for too long; an interrupt turns it into a crash."""
     runtime = Runtime(clock=SystemClock(), rng=lambda: 0.5, hung_after_s=0.0)
-    crashes: list[str] = []
-    scribe = runtime.spawn(
-        "scribe", Scribe, on_crash=lambda report: crashes.append(report.message_type)
-    )
-    assert runtime.hung() == [] or runtime.hung()[0].state == "starting"
+    crashes: list[CrashReport] = []
+    scribe = runtime.spawn("scribe", Scribe, on_crash=crashes.append)
     await runtime.started("scribe")
     scribe.tell(Wait(asyncio.Event()))
     await has_begun(runtime, "scribe")
@@ -895,30 +900,161 @@ async def test_a_hung_actor_is_seen_and_can_be_interrupted() -> None:
         while not crashes:
             await asyncio.sleep(0)
 
-    assert crashes == ["Wait"]
+    assert crashes[0].message_type == "Wait"
+    assert repr(crashes[0].exception) == "CancelledError('interrupted')"
     assert runtime.hung() == []
     await runtime.close(1)
 
 
-async def test_a_blocked_loop_is_seen_by_the_watchdog(
-    runtime: Runtime, scribe: Ref, capsys: pytest.CaptureFixture[str]
+async def test_an_interrupt_that_a_handler_survives_is_forgotten(
+    runtime: Runtime, scribe: Ref
 ) -> None:
-    """The log names the actor and the message that hold the loop up; the lag is measured."""
-    blocked = threading.Event()
+    """Who catches the cancellation goes on, and a later one still means what it says."""
+
+    async def shrug(_actor: Scribe) -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "survived"
+        return "not interrupted"
+
+    reply = scribe.ask(Run(shrug))
+    await has_begun(runtime, "scribe")
+    runtime.interrupt("scribe")
+    assert await reply == "survived"
+
+    reply = scribe.ask(Run(shrug))
+    await has_begun(runtime, "scribe")
+    runtime.interrupt("scribe")
+
+    assert await reply == "survived"
+    assert runtime.statistics()[0].crashes == 0
+
+
+class Recorder:
+    """Stands in for a module's logger; tells a thread when something was logged."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, dict[str, Any]]] = []
+        self.has_logged = threading.Event()
+
+    def error(self, event: str, **fields: Any) -> None:
+        self.entries.append((event, fields))
+        self.has_logged.set()
+
+
+async def test_a_blocked_loop_is_seen_by_the_watchdog(
+    runtime: Runtime, scribe: Ref, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it lasts, the log names the actor, the message and the place; the lag is measured."""
+    recorder = Recorder()
+    monkeypatch.setattr(watchdog, "log", recorder)
     runtime.watch_loop(threshold_s=0.02)
 
-    def block(_actor: Scribe) -> None:
-        blocked.wait(0.15)
+    def block(_actor: Scribe) -> float:
+        assert recorder.has_logged.wait(5)
+        return runtime.loop_lag_s
 
-    await scribe.ask(Run(block))
-    await asyncio.sleep(0.02)
+    lag_s = await scribe.ask(Run(block))
 
-    assert runtime.loop_lag_s >= 0.0
-    printed = capsys.readouterr().out
-    assert "event_loop_blocked" in printed
-    assert "scribe handling Run" in printed
+    [(event, fields)] = recorder.entries
+    assert (event, fields["by"]) == ("event_loop_blocked", "scribe handling Run")
+    assert "in block" in fields["stack"]
+    assert lag_s >= 0.02
+
+
+async def test_the_watchdog_ends_with_the_runtime(runtime: Runtime) -> None:
+    """No thread is left behind."""
+    runtime.watch_loop(threshold_s=0.02)
+    assert any(isinstance(each, LoopWatchdog) for each in threading.enumerate())
+
+    await runtime.close(1)
+
+    assert not any(isinstance(each, LoopWatchdog) for each in threading.enumerate())
 
 
 async def test_without_a_watchdog_there_is_no_lag(runtime: Runtime) -> None:
     """Nothing is measured, so nothing is claimed."""
     assert runtime.loop_lag_s == 0.0
+
+
+# --- loops -----------------------------------------------------------------------------------
+
+
+async def _talk() -> list[Any]:
+    runtime = Runtime(clock=SystemClock(), rng=lambda: 0.5)
+    scribe = runtime.spawn("scribe", Scribe)
+    scribe.tell(Note("a"))
+    answers = [await scribe.ask(Note("b"))]
+    answers.append(await in_a_thread(lambda: scribe.ask(Note("c")).get(timeout=5)))
+    try:
+        await scribe.ask(Run(lambda _actor: NO_REPLY), timeout_s=0.01)
+    except AskTimeout:
+        answers.append("timeout")
+    await runtime.close(1)
+    return answers
+
+
+def test_uvloop_will_do() -> None:
+    """The loop of production."""
+    uvloop = pytest.importorskip("uvloop")
+
+    assert uvloop.run(_talk()) == [2, 3, "timeout"]
+
+
+def test_a_thread_may_ask_after_the_loop_was_idle() -> None:
+    """uvloop's clock stands still while it sleeps: a thread's deadline must not start from it."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main() -> Any:
+        runtime = Runtime(clock=SystemClock(), rng=lambda: 0.5)
+        scribe = runtime.spawn("scribe", Scribe)
+        await runtime.started("scribe")
+
+        def ask_late() -> Any:
+            threading.Event().wait(0.2)
+            return scribe.ask(Note("a"), timeout_s=0.1).get()
+
+        answer = await asyncio.get_running_loop().run_in_executor(None, ask_late)
+        await runtime.close(1)
+        return answer
+
+    assert uvloop.run(main()) == 1
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """Jumps to the next timer instead of waiting for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
+            self.now = max(self.now, self._scheduled[0].when())  # type: ignore[attr-defined]
+        super()._run_once()  # type: ignore[misc]
+
+
+def test_virtual_time_will_do() -> None:
+    """Timers and deadlines are the loop's: an hour passes in no time, without any thread."""
+
+    async def main() -> tuple[Any, float]:
+        loop = asyncio.get_running_loop()
+        runtime = Runtime(clock=SystemClock(), rng=lambda: 0.5)
+        scribe = runtime.spawn("scribe", Scribe)
+        await scribe.ask(Run(lambda actor: actor.context.later(3600.0, Note("later")) and None))
+        with pytest.raises(AskTimeout):
+            await scribe.ask(Run(lambda _actor: NO_REPLY), timeout_s=4000.0)
+        notes = await scribe.ask(Run(lambda actor: list(actor.notes)))
+        took_s = loop.time()
+        await runtime.close(1)
+        return notes, took_s
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        notes, took_s = runner.run(main())
+
+    assert notes == ["later"]
+    assert took_s == pytest.approx(4000.0, abs=0.1)

@@ -73,9 +73,7 @@ class Stage:
         self.log: list[str] = []
         self.reports: list[CrashReport] = []
         self._crashed = asyncio.Event()
-        self.counter = self.runtime.spawn(
-            "counter", lambda: Counter(self.log), on_crash=self._note
-        )
+        self.counter = self.runtime.spawn("counter", lambda: Counter(self.log), on_crash=self._note)
 
     def _note(self, report: CrashReport) -> None:
         self.reports.append(report)

@@ -1,0 +1,215 @@
+"""The Breaker: one circuit, standing in the wire between the Supervisor and a Provider.
+
+Owns one `policies.breaker` state machine, and until when its provider is throttled or
+misconfigured. Every call passes it: with a permit, or back as REFUSED. A crash costs the state
+machine; the next instance starts from the Supervisor's last report, a generation later.
+
+Who may send: the Supervisor (`Deliver`, `Steer`, `ReportCircuit`), its Provider (`Record`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import structlog
+
+from clarion.actors.messages import (
+    CircuitReport,
+    Deliver,
+    Freed,
+    Record,
+    ReportCircuit,
+    Settled,
+    Snapshot,
+    Steer,
+)
+from clarion.actors.runtime import Actor, Ref, handles
+from clarion.domain.outcome import Answer, Outcome
+from clarion.errors import CircuitOpen
+from clarion.policies import breaker as circuit
+from clarion.policies.clock import Clock
+from clarion.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+THROTTLE_S = 1.0
+THROTTLE_MAX_S = 60.0
+"""Without a Retry-After: 1 s, doubling with each THROTTLED answer in a row, at most this."""
+RETRY_AFTER_MAX_S = 3600.0
+_STATE_NUMBER = {"closed": 0, "disabled": 0, "half_open": 1, "open": 2, "forced_open": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerContext:
+    """What one breaker needs besides its settings."""
+
+    settings: circuit.BreakerSettings
+    misconfigured_probe_s: float
+    retry_after_max_s: float = RETRY_AFTER_MAX_S
+
+
+class Breaker(Actor):
+    """One provider's circuit; see the module."""
+
+    def __init__(
+        self,
+        provider: str,
+        context: BreakerContext,
+        *,
+        last_report: CircuitReport | None,
+        supervisor: Ref,
+        provider_ref: Ref,
+        queue_of: Callable[[str], Ref],
+        clock: Clock,
+        rng: Callable[[], float],
+    ) -> None:
+        super().__init__()
+        self._provider = provider
+        self._settings = context
+        self._supervisor = supervisor
+        self._provider_ref = provider_ref
+        self._queue_of = queue_of
+        self._clock = clock
+        self._circuit = circuit.Breaker.from_settings(
+            provider, context.settings, clock=clock.monotonic, rng=rng, on_change=self._changed
+        )
+        self._throttled_until: float | None = None
+        self._throttled_in_a_row = 0
+        self._misconfigured_until: float | None = None
+        self._misconfigured_detail = ""
+        self._has_changed = False
+        if last_report is not None:
+            self._restore(last_report)
+
+    def _restore(self, report: CircuitReport) -> None:
+        remaining_s = max(0.0, (report.retry_at or 0.0) - self._clock.monotonic())
+        self._circuit.restore(
+            state=report.state, remaining_s=remaining_s, open_count=report.open_count
+        )
+        self._throttled_until = report.throttled_until
+        self._misconfigured_until = report.misconfigured_until
+        self._misconfigured_detail = report.misconfigured_detail
+
+    def on_start(self) -> None:
+        """Tell the Supervisor that the circuit is there."""
+        self._show_state()
+        self._supervisor.tell(self._report())
+
+    @handles(Deliver)
+    def deliver(self, message: Deliver) -> None:
+        """Give the call a permit and pass it on, or send it back as REFUSED."""
+        try:
+            message.permit = self._circuit.acquire()
+        except CircuitOpen as refusal:
+            metrics.circuit_rejected(self._provider)
+            answer = Answer(Outcome.REFUSED, "circuit_open", str(refusal), True)
+            self._queue_of(message.call.job.channel).tell(Settled(message.call, answer))
+            self._supervisor.tell(Freed(message.call, answer, self._report()))
+            return
+        self._provider_ref.tell(message)
+        self._tell_change()
+
+    @handles(Record)
+    def record(self, message: Record) -> None:
+        """Settle the permit and tell the Supervisor what it changed, slot and all."""
+        self._settle_permit(message.permit, message.answer.outcome)
+        self._note_limits(message)
+        self._has_changed = False
+        self._supervisor.tell(Freed(message.call, message.answer, self._report()))
+
+    def _settle_permit(self, permit: circuit.Permit, outcome: Outcome) -> None:
+        match outcome:
+            case Outcome.ACCEPTED | Outcome.RECIPIENT | Outcome.PERMANENT:
+                permit.success()
+                metrics.circuit_succeeded(self._provider)
+            case Outcome.TRANSIENT | Outcome.UNKNOWN:
+                permit.failure()
+                metrics.circuit_failed(self._provider)
+            case _:
+                permit.ignore()
+
+    def _note_limits(self, message: Record) -> None:
+        now, answer = self._clock.monotonic(), message.answer
+        if answer.outcome is Outcome.THROTTLED:
+            self._throttled_until = max(self._throttled_until or 0.0, now + self._pause_s(answer))
+        elif answer.outcome is Outcome.ACCEPTED:
+            self._throttled_in_a_row = 0
+        if answer.outcome is Outcome.MISCONFIGURED:
+            self._misconfigure(now, answer)
+        elif message.call.is_probe and answer.outcome is Outcome.ACCEPTED:
+            self._mend()
+
+    def _pause_s(self, answer: Answer) -> float:
+        self._throttled_in_a_row += 1
+        if answer.retry_after_s is not None:
+            return min(answer.retry_after_s, self._settings.retry_after_max_s)
+        doubled: float = THROTTLE_S * 2.0 ** min(self._throttled_in_a_row - 1, 10)
+        return min(doubled, THROTTLE_MAX_S)
+
+    def _misconfigure(self, now: float, answer: Answer) -> None:
+        if self._misconfigured_until is None:
+            log.error(
+                "provider_misconfigured",
+                provider=self._provider,
+                reason=answer.reason,
+                detail=answer.detail,
+                fix=f"correct [providers.{self._provider}] in the settings, or the account itself",
+            )
+        self._misconfigured_until = now + self._settings.misconfigured_probe_s
+        self._misconfigured_detail = answer.detail or answer.reason
+        self._show_state()
+
+    def _mend(self) -> None:
+        if self._misconfigured_until is not None:
+            log.warning("provider_configured", provider=self._provider)
+            self._misconfigured_until = None
+            self._misconfigured_detail = ""
+            self._show_state()
+
+    @handles(Steer)
+    def steer(self, message: Steer) -> None:
+        """Follow an operator: force the circuit open, hold it closed, or start over."""
+        match message.action:
+            case "open":
+                self._circuit.force_open()
+            case "close":
+                self._circuit.disable()
+            case _:
+                self._circuit.reset()
+                self._throttled_until = self._misconfigured_until = None
+                self._misconfigured_detail = ""
+        self._show_state()
+        self._has_changed = False
+        self._supervisor.tell(self._report())
+
+    @handles(ReportCircuit)
+    def report(self, message: ReportCircuit) -> None:
+        """Tell a new Supervisor how the circuit stands."""
+        self._supervisor.tell(replace(self._report(), epoch=message.epoch))
+
+    @handles(Snapshot)
+    def snapshot(self, _message: Snapshot) -> circuit.BreakerSnapshot:
+        """Show the state machine; changes nothing."""
+        return self._circuit.snapshot()
+
+    def _report(self) -> CircuitReport:
+        now = self._circuit.snapshot()
+        return CircuitReport(
+            self._provider, now.state, now.failures, now.retry_at, now.open_count,
+            self._throttled_until, self._misconfigured_until, self._misconfigured_detail,
+        )  # fmt: skip
+
+    def _changed(self, old: str, new: str) -> None:
+        self._has_changed = True
+        self._show_state()
+        log.warning("breaker_changed", provider=self._provider, old=old, new=new)
+
+    def _tell_change(self) -> None:
+        if self._has_changed:
+            self._has_changed = False
+            self._supervisor.tell(self._report())
+
+    def _show_state(self) -> None:
+        number = _STATE_NUMBER[self._circuit.snapshot().state]
+        metrics.circuit_state(self._provider, 2 if self._misconfigured_until else number)

@@ -1,0 +1,246 @@
+"""The Journal: the order of writes.
+
+Everything durable goes through it to the one writer, which commits in groups. The Journal gives
+the replies and the news after each commit. It owns nothing that a crash could lose: commands,
+replies and the running batch live in the writer, and a redelivered command that the writer
+knows is dropped. Storage trouble is a state that it tells the Queues, not a crash.
+
+Who may send: the Queues (commands), the writer (`Committed`, `StorageChanged`), the service.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from clarion.actors.messages import (
+    Accepted,
+    Committed,
+    Ended,
+    Intended,
+    JournalSnapshot,
+    Refilled,
+    Snapshot,
+    StorageChanged,
+    TimersLoaded,
+    Written,
+)
+from clarion.actors.runtime import NO_REPLY, Actor, Ref, handles
+from clarion.domain.notification import Job, Status
+from clarion.policies.clock import Clock
+from clarion.storage import command
+from clarion.storage.writer import Done, Writer
+from clarion.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _News:
+    """What one batch means for one instance of one Queue."""
+
+    accepted: list[Job] = field(default_factory=list)
+    asked: int = 0
+    ended: list[tuple[str, int | None]] = field(default_factory=list)
+    promoted: list[Job] = field(default_factory=list)
+    cancelled: list[tuple[str, str]] = field(default_factory=list)
+    expired: list[str] = field(default_factory=list)
+
+    @property
+    def has_writes(self) -> bool:
+        return bool(self.ended or self.promoted or self.cancelled or self.expired)
+
+
+class Journal(Actor):
+    """The one way to the disk; see the module."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        *,
+        queues: Callable[[], dict[str, Ref]],
+        on_ended: Callable[[Sequence[Ended]], None],
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        super().__init__()
+        self._writer = writer
+        self._queues = queues
+        self._on_ended = on_ended
+        self._clock = clock
+        self._metrics = metrics
+
+    # --- commands --------------------------------------------------------------------------
+
+    @handles(
+        command.Accept, command.Intend, command.Settle, command.Defer, command.Promote,
+        command.Cancel, command.Expire, command.Refill, command.LoadTimers, command.Discard,
+    )  # fmt: skip
+    def submit(self, message: command.Command) -> None:
+        """Hand a command to the writer; its result comes back with a later `Committed`."""
+        self._writer.submit(message)
+
+    @handles(command.Load, command.Sweep, command.SetControl)
+    def submit_asked(self, message: command.Command) -> object:
+        """Hand a command to the writer; whoever asked is answered after the commit."""
+        if message.reply is None:
+            message.reply = self.reply
+        self._writer.submit(message)
+        return NO_REPLY
+
+    @handles(StorageChanged)
+    def storage_changed(self, message: StorageChanged) -> None:
+        """Tell every lane whether it can count on the disk."""
+        if message.is_writable:
+            log.warning("storage_recovered")
+        else:
+            log.error("storage_unavailable", reason=message.reason)
+        for queue in self._queues().values():
+            queue.tell(message)
+
+    @handles(Snapshot)
+    def snapshot(self, _message: Snapshot) -> JournalSnapshot:
+        """Say how the store stands."""
+        return JournalSnapshot(
+            self._writer.is_writable, self._writer.reason, self._writer.pending
+        )
+
+    # --- results ---------------------------------------------------------------------------
+
+    @handles(Committed)
+    def committed(self, message: Committed) -> None:
+        """Answer and tell, in the order of the writes."""
+        news: dict[tuple[str, int], _News] = defaultdict(_News)
+        ended: list[Ended] = []
+        for done in message.done:
+            self._tell_done(done, news[done.command.channel, done.command.origin], ended)
+        queues = self._queues()
+        for (channel, origin), each in news.items():
+            queue = queues.get(channel)
+            if queue is not None:
+                _tell_news(queue, each, origin)
+        if ended:
+            self._on_ended(ended)
+
+    def _tell_done(self, done: Done, news: _News, ended: list[Ended]) -> None:
+        match done.command:
+            case command.Accept():
+                self._accepted(done.command, done, news)
+            case command.Intend():
+                self._intended(done.command, done)
+            case command.Settle():
+                self._settled(done.command, done, news, ended)
+            case command.Promote():
+                news.promoted.extend(done.result or ())
+            case command.Cancel():
+                self._cancelled(done.command, done, news, ended)
+            case command.Expire():
+                self._expired(done.command, done, news, ended)
+            case command.Refill():
+                self._refilled(done.command, done)
+            case command.LoadTimers():
+                self._timers_loaded(done.command, done)
+            case _:
+                _answer(done)
+        if done.error is not None:
+            self._note_failure(done)
+
+    def _note_failure(self, done: Done) -> None:
+        if self._writer.is_writable:
+            log.error(
+                "write_failed",
+                command=type(done.command).__name__,
+                channel=done.command.channel,
+                error=repr(done.error),
+            )
+
+    def _accepted(self, accept: command.Accept, done: Done, news: _News) -> None:
+        news.asked += len(accept.drafts)
+        if done.error is None:
+            for row in done.result:
+                if isinstance(row, command.AcceptedRow):
+                    news.accepted.append(row.job)
+                    self._metrics.accepted(accept.channel, row.job.priority.label).inc()
+        _answer(done)
+
+    def _intended(self, intend: command.Intend, done: Done) -> None:
+        calls = done.result or ()
+        for call in calls:
+            if call.job.is_doubtful:
+                self._metrics.possible_duplicates(intend.channel).inc()
+        queue = self._queues().get(intend.channel)
+        if queue is not None:
+            queue.tell(
+                Intended(intend.demand, intend.origin, calls, intend.calls, done.error)
+            )
+
+    def _settled(
+        self, settle: command.Settle, done: Done, news: _News, ended: list[Ended]
+    ) -> None:
+        if not done.result:
+            return
+        news.ended.append((settle.job.id, settle.number))
+        ended.append(Ended(settle.job.id, settle.status))
+        self._count_end(settle.channel, settle.status, settle.reason)
+        if settle.status is Status.SENT:
+            waited_s = max(0.0, settle.now - settle.job.created_at)
+            self._metrics.delivery_seconds(settle.channel).observe(waited_s)
+
+    def _count_end(self, channel: str, status: Status, reason: str | None) -> None:
+        self._metrics.ended(channel, status).inc()
+        if status is Status.FAILED:
+            self._metrics.dead_letters(channel, reason or "").inc()
+
+    def _cancelled(
+        self, cancel: command.Cancel, done: Done, news: _News, ended: list[Ended]
+    ) -> None:
+        result: command.CancelResult | None = done.result
+        if result is not None:
+            news.cancelled.append((cancel.id, result.verdict))
+            if result.verdict == "cancelled" and result.status is not None:
+                ended.append(Ended(cancel.id, result.status))
+                self._count_end(cancel.channel, result.status, "cancelled")
+        _answer(done)
+
+    def _expired(
+        self, expire: command.Expire, done: Done, news: _News, ended: list[Ended]
+    ) -> None:
+        for job_id, status in done.result or ():
+            news.expired.append(job_id)
+            ended.append(Ended(job_id, status))
+            self._count_end(expire.channel, status, "expired")
+
+    def _refilled(self, refill: command.Refill, done: Done) -> None:
+        jobs, is_spilled = done.result if done.error is None else ([], True)
+        queue = self._queues().get(refill.channel)
+        if queue is not None:
+            queue.tell(Refilled(refill.priority, jobs, is_spilled, refill.origin))
+
+    def _timers_loaded(self, load: command.LoadTimers, done: Done) -> None:
+        jobs, next_at = done.result if done.error is None else ([], load.until)
+        queue = self._queues().get(load.channel)
+        if queue is not None:
+            queue.tell(TimersLoaded(jobs, next_at, load.origin))
+
+
+def _tell_news(queue: Ref, news: _News, origin: int) -> None:
+    if news.asked:
+        queue.tell(Accepted(news.accepted, news.asked, origin))
+    if news.has_writes:
+        queue.tell(
+            Written(news.ended, news.promoted, news.cancelled, news.expired, origin)
+        )
+
+
+def _answer(done: Done) -> None:
+    reply: Any = done.command.reply
+    if reply is None:
+        return
+    if done.error is not None:
+        reply.set_exception(done.error)
+    else:
+        reply.set(done.result)

@@ -1,0 +1,150 @@
+"""Which of the offered places a job takes, and what its timeline will say of the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from clarion.domain.notification import Call, Delivery, Job, Priority
+from clarion.policies.routing import RoutePlan, RouteState, Wants
+
+Considered = tuple[tuple[str, str], ...]
+
+
+class Room(Protocol):
+    """Room for `n` calls at one provider (`actors.messages.Place` or `routing.Offer`)."""
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def is_probe(self) -> bool: ...
+    @property
+    def is_fallback_only(self) -> bool: ...
+    @property
+    def why(self) -> str: ...
+
+
+class Allotment:
+    """The places of one Demand while they are being filled."""
+
+    def __init__(
+        self,
+        plan: RoutePlan,
+        rooms: Sequence[Room],
+        passed_over: Considered,
+        route: Sequence[RouteState],
+        rng: Callable[[], float],
+    ) -> None:
+        self._plan = plan
+        self._rooms = rooms
+        self._left = {room.provider: room.n for room in rooms}
+        self._passed_over = passed_over
+        self._route = route
+        self._rng = rng
+        self._stories: dict[str, Considered] = {}
+
+    @property
+    def takes_fresh(self) -> bool:
+        """Whether a job that has tried nothing could take one of the places left."""
+        return any(self._left[room.provider] and not room.is_fallback_only for room in self._rooms)
+
+    @property
+    def only_probes_left(self) -> bool:
+        """Whether a fresh job could only become a probe now."""
+        return all(
+            room.is_probe or room.is_fallback_only
+            for room in self._rooms
+            if self._left[room.provider]
+        )
+
+    def find(self, job: Job) -> Room | None:
+        """Return the place that this job would take; None when none suits it."""
+        rooms = [room for room in self._rooms if self._suits(job, room)]
+        if not rooms:
+            return None
+        if self._plan.is_weighted:
+            return self._draw(rooms)
+        if rooms[0].is_probe and is_reluctant(job):
+            return next((room for room in rooms if not room.is_probe), rooms[0])
+        return rooms[0]
+
+    def _suits(self, job: Job, room: Room) -> bool:
+        if not self._left[room.provider] or room.provider in job.tried:
+            return False
+        return not room.is_fallback_only or room.provider in next_providers(
+            self._plan, self._route, job
+        )
+
+    def _draw(self, rooms: Sequence[Room]) -> Room:
+        weights = [self._plan.weights.get(room.provider, 1.0) for room in rooms]
+        point = self._rng() * sum(weights)
+        for room, weight in zip(rooms, weights, strict=True):
+            point -= weight
+            if point < 0:
+                return room
+        return rooms[-1]
+
+    def call(self, job: Job, room: Room, now: float) -> Call:
+        """Take the place for the job: the call to intend."""
+        self._left[room.provider] -= 1
+        return Call(
+            job,
+            job.call + 1,
+            room.provider,
+            is_probe=room.is_probe,
+            why=room.why,
+            considered=self._story(job, room.provider),
+            is_fallback=not self._plan.is_weighted and room.provider != self._plan.providers[0],
+            started_at=now,
+        )
+
+    def _story(self, job: Job, chosen: str) -> Considered:
+        if job.tried:
+            return self._tell(job.tried, chosen)
+        if chosen not in self._stories:
+            self._stories[chosen] = self._tell((), chosen)
+        return self._stories[chosen]
+
+    def _tell(self, tried: tuple[str, ...], chosen: str) -> Considered:
+        reasons = dict.fromkeys(self._plan.providers, "not needed: another one was taken")
+        reasons.update(self._passed_over)
+        reasons.update(dict.fromkeys(tried, "already tried in this attempt"))
+        return tuple((name, why) for name, why in reasons.items() if name != chosen)
+
+
+def is_reluctant(job: Job) -> bool:
+    """Whether a job should not be the one that tries out a doubtful provider."""
+    return job.priority is Priority.CRITICAL or job.delivery is Delivery.AT_MOST_ONCE
+
+
+def next_providers(
+    plan: RoutePlan, route: Sequence[RouteState], job: Job
+) -> Sequence[str]:
+    """Return the untried providers that a job in the middle of a walk may go to now.
+
+    On an ordered route it waits for the first untried one that could take it; the ones before it
+    that cannot are passed.
+    """
+    untried = [state for state in route if state.provider not in job.tried]
+    if plan.is_weighted:
+        return [state.provider for state in untried]
+    names: list[str] = []
+    for state in untried:
+        names.append(state.provider)
+        if state.can_take:
+            break
+    return names
+
+
+def wants_of(
+    plan: RoutePlan, route: Sequence[RouteState], *, has_fresh: bool, walking: Iterable[Job]
+) -> Wants:
+    """Sum up what the waiting jobs could use."""
+    providers: set[str] = set()
+    for job in walking:
+        providers.update(next_providers(plan, route, job))
+        if len(providers) == len(plan.providers):
+            break
+    return Wants(has_fresh, frozenset(providers))

@@ -1,0 +1,253 @@
+"""The gate of one provider: all that decides whether it may take one more call now.
+
+In this order: known (its breaker has reported), alive, enabled, configured, not throttled, circuit,
+slots (the bulkhead, or the smaller window of the slow-start ramp), tokens. Slots are sets of calls,
+never counters, so that they can be rebuilt from reports and freed twice without harm. Instants
+are monotonic seconds.
+
+Slow start: after the circuit closes, the window is one call, grows by one with each success and
+halves with each failure, up to `max_concurrent`; never by the clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from clarion.domain.outcome import Answer, Outcome
+from clarion.policies.rate_limit import TokenBucket
+
+CallKey = tuple[str, int]
+"""(job id, call number)."""
+
+_PROBED = ("open", "half_open")
+_ADMITTING = ("closed", "disabled")
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How many calls a gate lets through now; `why` it lets none."""
+
+    n: int
+    is_probe: bool = False
+    is_shut: bool = False
+    """True where the provider itself is the obstacle, not a full slot or an empty bucket."""
+    why: str = ""
+
+
+@dataclass(slots=True)
+class Gate:
+    """One provider's gate; owned by the Supervisor."""
+
+    name: str
+    max_concurrent: int
+    bucket: TokenBucket
+    is_known: bool = False
+    is_alive: bool = True
+    is_enabled: bool = True
+    circuit: str = "closed"
+    retry_at: float | None = None
+    throttled_until: float = 0.0
+    misconfigured_until: float | None = None
+    misconfigured_detail: str = ""
+    is_health_good: bool = False
+    """The health probe succeeded since the provider was found misconfigured."""
+    is_health_asked: bool = False
+    window: int | None = None
+    """Places while ramping; None for all."""
+    in_flight: dict[CallKey, bool] = field(default_factory=dict)
+    """Call -> whether it is a probe."""
+    reserved: dict[int, tuple[int, bool]] = field(default_factory=dict)
+    """Demand -> (places, whether for a probe)."""
+    moved_at: float = 0.0
+    """When a slot was last taken or freed."""
+
+    @property
+    def limit(self) -> int:
+        """Places it may use now, taken ones included."""
+        return self.max_concurrent if self.window is None else self.window
+
+    @property
+    def is_ramping(self) -> bool:
+        """Whether slow start holds it below its slots."""
+        return self.window is not None
+
+    @property
+    def taken(self) -> int:
+        """Slots in use or reserved."""
+        return len(self.in_flight) + sum(n for n, _ in self.reserved.values())
+
+    def opening(self, now: float) -> Opening:
+        """Say how many calls may go now, or why none may."""
+        shut = self._shut_reason(now)
+        if shut is not None:
+            return Opening(0, is_shut=True, why=shut)
+        if self._needs_probe():
+            if self._is_probe_out():
+                return Opening(0, is_shut=True, why="a probe is out")
+            return self._within_tokens(1, now, is_probe=True)
+        free = self.limit - self.taken
+        if free <= 0:
+            ramp = ", ramping up after its recovery" if self.is_ramping else ""
+            return Opening(0, why=f"all {self.limit} slots are taken{ramp}")
+        return self._within_tokens(free, now, is_probe=False)
+
+    def _within_tokens(self, free: int, now: float, *, is_probe: bool) -> Opening:
+        n = min(free, self.bucket.available(now))
+        if n <= 0:
+            return Opening(0, is_shut=is_probe, why="its rate limit is reached")
+        return Opening(n, is_probe=is_probe, is_shut=is_probe)
+
+    def _shut_reason(self, now: float) -> str | None:
+        if not self.is_known:
+            return "its breaker has not reported yet"
+        if not self.is_alive:
+            return "its actor is down"
+        if not self.is_enabled:
+            return "disabled by an operator"
+        if self.misconfigured_until is not None and not self._may_try_misconfigured(now):
+            return f"misconfigured: {self.misconfigured_detail}"
+        if now < self.throttled_until:
+            return f"throttled for {self.throttled_until - now:.1f} s more"
+        if self.circuit == "forced_open":
+            return "circuit forced open by an operator"
+        if self.circuit == "open" and self.retry_at is not None and now < self.retry_at:
+            return f"circuit open, next probe in {self.retry_at - now:.1f} s"
+        return None
+
+    def _may_try_misconfigured(self, now: float) -> bool:
+        return (
+            self.misconfigured_until is not None
+            and now >= self.misconfigured_until
+            and self.is_health_good
+        )
+
+    def _needs_probe(self) -> bool:
+        return self.circuit in _PROBED or self.misconfigured_until is not None
+
+    def _is_probe_out(self) -> bool:
+        return any(self.in_flight.values()) or any(probe for _, probe in self.reserved.values())
+
+    def needs_health_probe(self, now: float) -> bool:
+        """Whether the time has come to ask the provider's health before a real send."""
+        return (
+            self.misconfigured_until is not None
+            and now >= self.misconfigured_until
+            and not (self.is_health_good or self.is_health_asked)
+        )
+
+    def opens_at(self, now: float) -> float | None:
+        """Return the next instant at which time alone can open it; None when it cannot."""
+        instants = [self.misconfigured_until, self.throttled_until, self.bucket.next_at(now)]
+        if self.circuit in _PROBED:
+            instants.append(self.retry_at)
+        future = [at for at in instants if at is not None and at > now]
+        return min(future, default=None)
+
+    def stalls_at(self, spill_after_s: float) -> float | None:
+        """Return when it counts as stalled: all slots taken and none settled for so long."""
+        if len(self.in_flight) < self.limit:
+            return None
+        return self.moved_at + spill_after_s
+
+    def is_stalled(self, now: float, spill_after_s: float) -> bool:
+        """Whether new work should no longer wait for one of its slots."""
+        at = self.stalls_at(spill_after_s)
+        return at is not None and now >= at
+
+    def reserve(self, demand: int, n: int, *, is_probe: bool, now: float) -> None:
+        """Hold `n` slots and tokens for a Demand."""
+        self.reserved[demand] = (n, is_probe)
+        self.bucket.take(n, now)
+
+    def occupy(self, demand: int, key: CallKey, *, now: float) -> bool:
+        """Turn a reservation into a taken slot; False where the gate has shut meanwhile."""
+        n, is_probe = self.reserved.get(demand, (0, False))
+        if n <= 0 or self._shut_reason(now) is not None or self._needs_probe() != is_probe:
+            return False
+        self.reserved[demand] = (n - 1, is_probe)
+        self.in_flight[key] = is_probe
+        self.moved_at = now
+        return True
+
+    def release(self, demand: int, now: float) -> int:
+        """Return what a Demand reserved and did not use; the number of places."""
+        n, _ = self.reserved.pop(demand, (0, False))
+        self.bucket.give_back(n)
+        return n
+
+    def free(self, key: CallKey, answer: Answer, now: float) -> None:
+        """A call ended: give its slot back and move the ramp."""
+        if self.in_flight.pop(key, None) is None:
+            return
+        self.moved_at = now
+        if answer.outcome is Outcome.REFUSED:
+            self.bucket.give_back(1)
+        elif self.window is not None:
+            self._move_window(answer.outcome)
+
+    def _move_window(self, outcome: Outcome) -> None:
+        assert self.window is not None
+        match outcome:
+            case Outcome.ACCEPTED | Outcome.RECIPIENT | Outcome.PERMANENT:
+                wider = self.window + 1
+                self.window = None if wider >= self.max_concurrent else wider
+            case Outcome.TRANSIENT | Outcome.UNKNOWN:
+                self.window = max(1, self.window // 2)
+            case _:
+                pass
+
+    def set_circuit(self, state: str, retry_at: float | None) -> None:
+        """Take over the breaker's state; a circuit that closes starts the ramp."""
+        is_closing = state in _ADMITTING and self.circuit not in _ADMITTING
+        if is_closing and self.max_concurrent > 1:
+            self.window = 1
+        self.circuit = state
+        self.retry_at = retry_at
+
+    def set_misconfigured(self, until: float | None, detail: str) -> None:
+        """Take over whether our own configuration is the trouble; mended ones ramp up."""
+        if until == self.misconfigured_until:
+            return
+        if until is None and self.max_concurrent > 1:
+            self.window = 1
+        self.misconfigured_until = until
+        self.misconfigured_detail = detail
+        self.is_health_good = self.is_health_asked = False
+
+    def put_off_misconfigured(self, until: float, detail: str) -> None:
+        """The health probe still finds our configuration wrong: ask again at `until`."""
+        self.misconfigured_until = until
+        self.misconfigured_detail = detail
+        self.is_health_good = self.is_health_asked = False
+
+    def obstacle(self, now: float) -> str:
+        """Say in a few words what shuts it, without countdowns; "" when it is open."""
+        match self.state(now):
+            case "down":
+                return "its actor is down"
+            case "disabled":
+                return "disabled by an operator"
+            case "misconfigured":
+                return f"misconfigured ({self.misconfigured_detail})"
+            case "open" | "half_open":
+                return "circuit open, waiting for good probes"
+            case "forced_open":
+                return "circuit forced open by an operator"
+            case "throttled":
+                return "throttled by the provider"
+            case _:
+                return ""
+
+    def state(self, now: float) -> str:
+        """Name the state for people: what `/health` and `clarion status` show."""
+        if not self.is_alive:
+            return "down"
+        if not self.is_enabled:
+            return "disabled"
+        if self.misconfigured_until is not None:
+            return "misconfigured"
+        if self.circuit in ("open", "half_open", "forced_open"):
+            return self.circuit
+        if now < self.throttled_until:
+            return "throttled"
+        return "ramping" if self.is_ramping else "ok"
