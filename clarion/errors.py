@@ -10,7 +10,8 @@
     │   ├── LaneFull               a lane holds max_pending notifications
     │   ├── LaneClosed             a lane is down or shutting down
     │   ├── StorageUnavailable     the disk is full or failing: nothing can be made durable now
-    │   └── IdempotencyConflict    the key was used with another body
+    │   └── Unanswered             no answer came in time: whether it took effect is not known
+    ├── IdempotencyConflict        the key was used with another body
     ├── NotFound                   no such notification, lane or provider
     ├── Conflict                   the notification's state does not allow this
     ├── CircuitOpen                a breaker rejects the call
@@ -80,6 +81,10 @@ class LaneClosed(Refused):
 
 class StorageUnavailable(Refused):
     """The store cannot write now: the disk is full or failing."""
+
+
+class Unanswered(Refused):
+    """No answer came in time: unlike other refusals, this one may have taken effect."""
 
 
 class IdempotencyConflict(ClarionError):

@@ -1,0 +1,401 @@
+"""The use cases: what HTTP, the command line and `clarion.start()` share.
+
+The service validates, asks the actors and reads the store. It owns no notification: what it keeps
+are the waiters and, for a moment, how the lanes stand. Every ask has a deadline, and what it can
+end in is a `ClarionError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from clarion.actors.messages import (
+    CancelNotification,
+    Ended,
+    Enqueue,
+    JournalSnapshot,
+    LaneSnapshot,
+    PauseLane,
+    ResumeLane,
+    SetBreaker,
+    SetProvider,
+    Snapshot,
+    SupervisorSnapshot,
+)
+from clarion.actors.runtime import Ref
+from clarion.domain.explanation import explain
+from clarion.domain.notification import Draft, Notification, Status
+from clarion.domain.representation import represent
+from clarion.domain.submission import Rules, draft_from
+from clarion.errors import (
+    ActorDead,
+    AskTimeout,
+    ClarionError,
+    Conflict,
+    Fault,
+    IdempotencyConflict,
+    InvalidNotification,
+    LaneClosed,
+    NotFound,
+    Unanswered,
+)
+from clarion.intake import Submission, conflicting_keys, submission_of
+from clarion.lane_view import LaneViews
+from clarion.policies.clock import Clock
+from clarion.receipt import Receipt, Waiters
+from clarion.storage.command import CancelResult
+from clarion.storage.reader import Page, Reader
+from clarion.storage.search import Filter
+
+log = structlog.get_logger(__name__)
+
+MAX_PAGE = 500
+"""Items of a page at most: what a reader can build within its time."""
+
+BREAKER_ACTIONS = frozenset({"open", "close", "reset"})
+
+_VALIDATED_AT_ONCE = 200
+"""Items of a batch validated before other tasks get a turn: some 3 ms."""
+
+
+class Service:
+    """The use cases; one per process, used from its event loop.
+
+    `refs` finds an actor by its name and raises NotFound; `is_lane_failed` says of a channel
+    whether its lane is over its restart budget; `ask_timeout_s` bounds every ask, in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        refs: Callable[[str], Ref],
+        reader: Reader,
+        clock: Clock,
+        rules: Rules,
+        is_lane_failed: Callable[[str], bool],
+        channels: Sequence[str],
+        providers: Sequence[str],
+        ask_timeout_s: float = 5.0,
+    ) -> None:
+        self._refs = refs
+        self._reader = reader
+        self._clock = clock
+        self._rules = rules
+        self._is_lane_failed = is_lane_failed
+        self._channels = tuple(channels)
+        self._provider_names = frozenset(providers)
+        self._ask_timeout_s = ask_timeout_s
+        self._waiters = Waiters()
+        self._lanes = LaneViews(
+            refs, clock.monotonic, is_lane_failed=is_lane_failed, ask_timeout_s=ask_timeout_s
+        )
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The configured channels."""
+        return self._channels
+
+    # --- sending ---------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        fields: Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        correlation_id: str = "",
+    ) -> Submission:
+        """Make one notification durable; `fields` is the JSON object of the request.
+
+        Raises InvalidNotification, IdempotencyConflict, or a Refused. Of these `Unanswered` alone
+        leaves it open whether it was accepted.
+        """
+        draft = draft_from(
+            fields,
+            self._rules,
+            now=self._clock.now(),
+            idempotency_key=idempotency_key,
+            correlation_id=correlation_id,
+        )
+        (row,) = await self._enqueue(draft.channel, [draft])
+        found = submission_of(row)
+        if isinstance(found, ClarionError):
+            raise found
+        return found
+
+    async def submit_many(
+        self, items: Sequence[Mapping[str, Any] | ClarionError], *, correlation_id: str = ""
+    ) -> list[Submission | ClarionError]:
+        """Make many durable; returns what became of each, in order.
+
+        The valid ones of one channel are accepted together or not at all. An item may carry an
+        `idempotency_key` among its fields. An item that is an error already stays one.
+        """
+        drafts = await self._drafts(items, correlation_id)
+        results: list[Submission | ClarionError | None] = [
+            each if isinstance(each, ClarionError) else None for each in drafts
+        ]
+        for index, error in conflicting_keys(drafts):
+            results[index] = error
+        waiting = {
+            index: draft
+            for index, draft in enumerate(drafts)
+            if isinstance(draft, Draft) and results[index] is None
+        }
+        for index, found in (await self._submit_by_channel(waiting)).items():
+            results[index] = found
+        return [each for each in results if each is not None]
+
+    async def _drafts(
+        self, items: Sequence[Mapping[str, Any] | ClarionError], correlation_id: str
+    ) -> list[Draft | ClarionError]:
+        drafts: list[Draft | ClarionError] = []
+        for number, item in enumerate(items, start=1):
+            drafts.append(self._draft_or_error(item, correlation_id))
+            if number % _VALIDATED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return drafts
+
+    def _draft_or_error(
+        self, item: Mapping[str, Any] | ClarionError, correlation_id: str
+    ) -> Draft | ClarionError:
+        if isinstance(item, ClarionError):
+            return item
+        if not isinstance(item, Mapping):
+            return InvalidNotification([Fault("a notification is a JSON object", "")])
+        fields = dict(item)
+        key = fields.pop("idempotency_key", None)
+        try:
+            return draft_from(
+                fields,
+                self._rules,
+                now=self._clock.now(),
+                idempotency_key=key,
+                correlation_id=correlation_id,
+            )
+        except InvalidNotification as error:
+            return error
+
+    async def _submit_by_channel(
+        self, drafts: Mapping[int, Draft]
+    ) -> dict[int, Submission | ClarionError]:
+        by_channel: dict[str, list[int]] = {}
+        for index, draft in drafts.items():
+            by_channel.setdefault(draft.channel, []).append(index)
+        answers = await asyncio.gather(
+            *(
+                self._enqueue_or_error(channel, [drafts[index] for index in indices])
+                for channel, indices in by_channel.items()
+            )
+        )
+        found: dict[int, Submission | ClarionError] = {}
+        for indices, answer in zip(by_channel.values(), answers, strict=True):
+            rows = [answer] * len(indices) if isinstance(answer, ClarionError) else answer
+            for index, row in zip(indices, rows, strict=True):
+                found[index] = row if isinstance(row, ClarionError) else submission_of(row)
+        return found
+
+    async def _enqueue_or_error(
+        self, channel: str, drafts: Sequence[Draft]
+    ) -> list[Any] | ClarionError:
+        try:
+            return await self._enqueue(channel, drafts)
+        except ClarionError as error:
+            return error
+
+    async def _enqueue(self, channel: str, drafts: Sequence[Draft]) -> list[Any]:
+        rows: list[Any] = await self._ask_lane(
+            channel,
+            Enqueue(drafts),
+            doubt="the notification may or may not have been accepted;"
+            " repeat the request with the same Idempotency-Key",
+        )
+        return rows
+
+    async def send(
+        self, *, idempotency_key: str | None = None, correlation_id: str = "", **fields: Any
+    ) -> Receipt:
+        """Make one notification durable, and return the receipt to wait with; see `submit`."""
+        found = await self.submit(
+            fields, idempotency_key=idempotency_key, correlation_id=correlation_id
+        )
+        return Receipt(found.id, found.answer, found.is_replay, self._waiters, self.get)
+
+    def notify_ended(self, ended: Sequence[Ended]) -> None:
+        """Wake those who wait for these; called by the Journal after the commit."""
+        self._waiters.wake(ended)
+
+    # --- reading ---------------------------------------------------------------------------
+
+    async def get(self, id: str) -> Notification:
+        """Return a notification with its calls. Raises NotFound, StorageUnavailable."""
+        found = await self._reader.get(id) if id.isascii() else None
+        if found is None:
+            raise NotFound("notification", id)
+        return found
+
+    async def find(self, filter: Filter, cursor: str | None = None, limit: int = 50) -> Page:
+        """Return a page of notifications, newest first, and the cursor of the next one.
+
+        Raises InvalidNotification for a filter, cursor or limit that cannot be.
+        """
+        _check_page(filter, limit)
+        return await self._reader.find(
+            status=filter.status,
+            channel=filter.channel,
+            to=filter.to,
+            reference=filter.reference,
+            cursor=cursor,
+            limit=limit,
+        )
+
+    async def dead_letters(
+        self, filter: Filter, cursor: str | None = None, limit: int = 50
+    ) -> Page:
+        """Return a page of dead letters, the latest death first; raises as `find` does."""
+        _check_page(filter, limit)
+        return await self._reader.dead_letters(
+            reason=filter.reason,
+            provider=filter.provider,
+            channel=filter.channel,
+            since=filter.since,
+            until=filter.until,
+            cursor=cursor,
+            limit=limit,
+        )
+
+    async def represent(
+        self, notification: Notification, with_timeline: bool = False
+    ) -> dict[str, Any]:
+        """Return the JSON object of a notification, with what its lane has to say about it."""
+        held_reason = None
+        if notification.status is Status.QUEUED:
+            held_reason = await self._lanes.held_reason(notification.channel)
+        return represent(
+            notification,
+            is_held=held_reason is not None,
+            held_reason=held_reason,
+            explanation=explain(notification, held_reason, self._clock.now()),
+            with_timeline=with_timeline,
+        )
+
+    async def stats(self) -> dict[str, Any]:
+        """Return `{accepted, by_status, by_channel}` of one instant."""
+        return await self._reader.stats()
+
+    # --- steering --------------------------------------------------------------------------
+
+    async def cancel(self, id: str) -> Notification:
+        """Cancel a notification, or ask that the call that is out be its last.
+
+        Raises NotFound; Conflict when its status is final.
+        """
+        notification = await self.get(id)
+        if not notification.status.is_live:
+            raise Conflict(_too_late(notification.status))
+        if notification.channel not in self._channels:
+            raise Conflict(f"the channel {notification.channel!r} is not configured any more")
+        result: CancelResult = await self._ask_lane(notification.channel, CancelNotification(id))
+        match result.verdict:
+            case "final":
+                raise Conflict(_too_late(result.status))
+            case "missing":
+                raise NotFound("notification", id)
+        return await self.get(id)
+
+    async def queues(self) -> list[LaneSnapshot]:
+        """Return how every lane stands; one that does not answer is a `SilentLane`."""
+        return await self._lanes.all(self._channels, self._reader)
+
+    async def pause(self, channel: str, who: str = "api") -> None:
+        """Stop taking work from a lane, over restarts; it goes on accepting. Raises NotFound."""
+        await self._ask_lane(channel, PauseLane(who))
+        self._lanes.forget(channel)
+
+    async def resume(self, channel: str, who: str = "api") -> None:
+        """Undo `pause`."""
+        await self._ask_lane(channel, ResumeLane(who))
+        self._lanes.forget(channel)
+
+    async def providers(self) -> SupervisorSnapshot:
+        """Return how every provider and every actor stands."""
+        found: SupervisorSnapshot = await self._ask("supervisor", Snapshot())
+        return found
+
+    async def set_provider(self, name: str, is_enabled: bool, who: str = "api") -> None:
+        """Enable or disable a provider, over restarts. Raises NotFound."""
+        self._require_provider("provider", name)
+        await self._ask("supervisor", SetProvider(name, is_enabled, who))
+
+    async def set_breaker(self, name: str, action: str, who: str = "api") -> None:
+        """Force a breaker "open", "close" or "reset" it, over restarts. Raises NotFound."""
+        self._require_provider("breaker", name)
+        if action not in BREAKER_ACTIONS:
+            raise NotFound("breaker action", action)
+        await self._ask("supervisor", SetBreaker(name, action, who))
+
+    def _require_provider(self, kind: str, name: str) -> None:
+        if name not in self._provider_names:
+            raise NotFound(kind, name)
+
+    async def journal_snapshot(self) -> JournalSnapshot:
+        """Return how the store stands."""
+        found: JournalSnapshot = await self._ask("journal", Snapshot())
+        return found
+
+    def ref(self, name: str) -> Ref:
+        """Return the reference to an actor, for plain messaging. Raises NotFound."""
+        return self._refs(name)
+
+    # --- asking ----------------------------------------------------------------------------
+
+    async def _ask_lane(self, channel: str, message: Any, doubt: str = "") -> Any:
+        if channel not in self._channels:
+            raise NotFound("channel", channel)
+        if self._is_lane_failed(channel):
+            raise LaneClosed(
+                f"the lane {channel} keeps failing and is tried again slowly", retry_after_s=30.0
+            )
+        return await self._ask(f"queue:{channel}", message, doubt)
+
+    async def _ask(
+        self, name: str, message: Any, doubt: str = "it may or may not have taken effect"
+    ) -> Any:
+        try:
+            return await self._refs(name).ask(message, timeout_s=self._ask_timeout_s)
+        except AskTimeout as error:
+            raise Unanswered(
+                f"{name} did not answer within {self._ask_timeout_s:g} s: {doubt}"
+            ) from error
+        except ActorDead as error:
+            raise LaneClosed(f"{name} is shutting down", retry_after_s=5.0) from error
+
+
+def _check_page(filter: Filter, limit: int) -> None:
+    faults = []
+    if not 1 <= limit <= MAX_PAGE:
+        faults.append(Fault(f"a page holds 1 to {MAX_PAGE} items", "limit"))
+    for name in ("channel", "to", "reference", "reason", "provider"):
+        value = getattr(filter, name)
+        if value is not None and not _is_storable(value):
+            faults.append(Fault("the text is not valid Unicode", name))
+    if faults:
+        raise InvalidNotification(faults)
+
+
+def _is_storable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _too_late(status: Status | None) -> str:
+    return f"the notification is final: its status is {status or 'unknown'}"
+
+
+__all__ = ["Filter", "IdempotencyConflict", "Page", "Receipt", "Service", "Submission"]
