@@ -271,14 +271,21 @@ class Service:
         self, notification: Notification, with_timeline: bool = False
     ) -> dict[str, Any]:
         """Return the JSON object of a notification, with what its lane has to say about it."""
+        is_queued = notification.status is Status.QUEUED
+        lane = await self._lanes.of(notification.channel) if is_queued else None
         held_reason = None
-        if notification.status is Status.QUEUED:
-            held_reason = await self._lanes.held_reason(notification.channel)
+        if lane is not None and lane.is_held:
+            held_reason = lane.held_reason or "no provider can take it now"
         return represent(
             notification,
             is_held=held_reason is not None,
             held_reason=held_reason,
-            explanation=explain(notification, held_reason, self._clock.now()),
+            explanation=explain(
+                notification,
+                self._clock.now(),
+                held_reason=held_reason,
+                is_paused=lane is not None and lane.is_paused,
+            ),
             with_timeline=with_timeline,
         )
 
