@@ -7,6 +7,7 @@ file in WAL mode when two connections write or checkpoint (https://sqlite.org/wa
 from __future__ import annotations
 
 import sqlite3
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote
 
@@ -51,31 +52,42 @@ def connect_writer(path: Path) -> sqlite3.Connection:
 
     Raises StorageUnavailable where the file cannot be opened or is no database.
     """
-    try:
-        connection = sqlite3.connect(
-            path,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=CACHED_STATEMENTS,
-        )
-        _configure_writer(connection)
-    except sqlite3.Error as error:
-        reason = storage_failure(error) or str(error)
-        raise StorageUnavailable(f"cannot use the database {path}: {reason}") from error
+    with ExitStack() as stack:
+        try:
+            connection = sqlite3.connect(
+                path,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=CACHED_STATEMENTS,
+            )
+            stack.callback(connection.close)
+            mode = _configure_writer(connection)
+        except sqlite3.Error as error:
+            reason = storage_failure(error) or str(error)
+            raise StorageUnavailable(f"cannot use the database {path}: {reason}") from error
+        if mode != "wal":
+            raise StorageUnavailable(
+                f"cannot use the database {path}: its file system offers no write-ahead log"
+                f" (SQLite chose {mode!r}); put it on a local disk"
+            )
+        stack.pop_all()
     return connection
 
 
-def _configure_writer(connection: sqlite3.Connection) -> None:
+def _configure_writer(connection: sqlite3.Connection) -> str:
+    """Set what durability asks for and return the journal mode that SQLite granted."""
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     # Has no effect once tables exist, and has to come before WAL.
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    connection.execute("PRAGMA journal_mode = WAL")
+    mode: str
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     # FULL fsyncs at each commit; NORMAL would lose acknowledged commits in a power cut.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
     connection.execute("PRAGMA foreign_keys = OFF")
     # With mmap an I/O error would be a SIGBUS, the death of the process.
     connection.execute("PRAGMA mmap_size = 0")
+    return mode
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:

@@ -132,7 +132,15 @@ def close(tx: Transaction, id: str, ended_job: Row, end: End) -> None:
             possibly_duplicated, end.now,
         ),
     )  # fmt: skip
-    tx.move(channel, JobState(state).status, end.status)
+    tx.move(channel, _counted_as(state), end.status)
+
+
+def _counted_as(state: int) -> Status:
+    try:
+        return JobState(state).status
+    except ValueError:
+        # A spoilt state has to be ended too; waiting is what it most likely was counted as.
+        return Status.QUEUED
 
 
 def cancel(tx: Transaction, command: Cancel) -> CancelResult:

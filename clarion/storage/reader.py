@@ -164,8 +164,10 @@ class Reader:
             try:
                 return question(connection)
             finally:
-                connection.execute("ROLLBACK")
-        except sqlite3.OperationalError as error:
+                # Some errors end the transaction by themselves.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+        except sqlite3.DatabaseError as error:
             raise StorageUnavailable(_why(error, self._timeout_s)) from error
 
     def _connect(self) -> sqlite3.Connection:
@@ -180,8 +182,8 @@ def _too_slow(timeout_s: float) -> str:
     return f"the store did not answer within {timeout_s:g} s; narrow the search or try again"
 
 
-def _why(error: sqlite3.OperationalError, timeout_s: float) -> str:
-    if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+def _why(error: sqlite3.DatabaseError, timeout_s: float) -> str:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
         return _too_slow(timeout_s)
     return f"the store cannot be read: {storage_failure(error) or error}"
 

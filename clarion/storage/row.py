@@ -119,7 +119,7 @@ def read_job(row: Row) -> Job:
         restarts, waiting, tenant, reference, metadata, correlation_id,
     ) = row  # fmt: skip
     try:
-        _require_text(flow, tenant, reference, sending)
+        _require_text(flow, tenant, reference, sending, waiting, correlation_id)
         return Job(
             id=id,
             channel=channel,

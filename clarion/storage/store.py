@@ -60,7 +60,9 @@ class SqliteStore:
         self.path = Path(path).absolute()
         self._node = node
         self._now = now
-        self._lock = FileLock(self.path.with_name(self.path.name + ".lock"))
+        # SQLite follows links to the file: however it is named, there is one lock.
+        database = self.path.resolve()
+        self._lock = FileLock(database.with_name(database.name + ".lock"))
         self._connection: sqlite3.Connection | None = None
         self._transaction: Transaction | None = None
 
@@ -98,12 +100,27 @@ class SqliteStore:
 
     def begin(self) -> None:
         """Begin a transaction that may write at once, so that no later step meets a lock."""
+        if self.connection.in_transaction:
+            # Its rollback failed on a disk that failed: until it is gone nothing can begin.
+            self.connection.execute("ROLLBACK")
         self.connection.execute("BEGIN IMMEDIATE")
 
     def apply(self, each: command.Command) -> Any:
         """Carry out one command inside the transaction and return its result."""
         assert self._transaction is not None, "the store is not open"
         return _HANDLERS[type(each)](self._transaction, each)
+
+    def read(self, each: command.Command) -> Any:
+        """Answer a `Load`, `Refill` or `LoadTimers` without a write, in a transaction of its own."""
+        assert self._transaction is not None, "the store is not open"
+        # Not IMMEDIATE, which a read-only file system would refuse.
+        self.connection.execute("BEGIN")
+        self._transaction.is_read_only = True
+        try:
+            return self.apply(each)
+        finally:
+            self._transaction.is_read_only = False
+            self.rollback()
 
     def commit(self) -> None:
         """Write what was gathered and make the transaction durable (returns after the fsync)."""
@@ -116,8 +133,8 @@ class SqliteStore:
         """Undo the transaction; does nothing where SQLite has done so by itself."""
         assert self._transaction is not None, "the store is not open"
         self._transaction.forget()
-        # A disk that fails may fail here too; the next BEGIN tells.
-        with suppress(sqlite3.OperationalError):
+        # A disk that fails may fail here too; `begin` tries again.
+        with suppress(sqlite3.Error):
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
 

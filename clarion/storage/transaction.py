@@ -65,6 +65,8 @@ class Transaction:
         self.execute = connection.execute
         self.now = now
         self._node = node
+        self.is_read_only = False
+        """The disk takes no writes: rows that cannot be decoded are left out, not ended."""
         self._deltas: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._stamps: dict[tuple[str, int, str], float] = {}
         self.keys_expired_by: float | None = None

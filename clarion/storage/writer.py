@@ -52,6 +52,9 @@ class Store(Protocol):
     def apply(self, each: Command, /) -> Any:
         """Carry out one command and return its result."""
 
+    def read(self, each: Command, /) -> Any:
+        """Carry out a command that reads, outside of any transaction, without writing."""
+
     def commit(self) -> None:
         """Make the transaction durable."""
 
@@ -255,8 +258,7 @@ class Writer:
         """Keep what is owed, read what may be read, refuse the rest."""
         done: list[Done] = []
         for command in batch:
-            # A read must not overtake what is owed: it would show what is about to change.
-            if command.is_owed or (isinstance(command, _READS) and self._kept):
+            if command.is_owed or (isinstance(command, _READS) and self._is_owed_to(command)):
                 self._kept.append(command)
             elif isinstance(command, _READS):
                 done.append(self._read(command))
@@ -264,13 +266,16 @@ class Writer:
                 done.append(self._refuse(command))
         return done
 
+    def _is_owed_to(self, read: Command) -> bool:
+        # A read must not overtake what its lane is owed: it would show what is about to change.
+        return any(kept.channel in (read.channel, "") for kept in self._kept)
+
     def _read(self, command: Command) -> Done:
         try:
-            return self._commit([command])[0]
+            return Done(command, self._store.read(command))
         except Exception as error:
-            return (
-                Done(command, error=error) if not storage_failure(error) else self._refuse(command)
-            )
+            is_trouble = storage_failure(error) is not None
+            return self._refuse(command) if is_trouble else Done(command, error=error)
 
     def _refuse(self, command: Command) -> Done:
         error = StorageUnavailable(f"nothing can be stored now: {self._reason}")

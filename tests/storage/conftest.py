@@ -163,11 +163,11 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def open_desk(path: Path) -> Iterator[Callable[[], Desk]]:
-    """Open the same file (again, as a new process would); the one before has to be closed."""
+def open_desk_at() -> Iterator[Callable[[Path], Desk]]:
+    """Open a file (again, as a new process would); the one before has to be closed."""
     stores: list[SqliteStore] = []
 
-    def make() -> Desk:
+    def make(path: Path) -> Desk:
         store = SqliteStore(str(path), now=lambda: NOW)
         store.open()
         stores.append(store)
@@ -176,6 +176,12 @@ def open_desk(path: Path) -> Iterator[Callable[[], Desk]]:
     yield make
     for store in stores:
         store.close()
+
+
+@pytest.fixture
+def open_desk(open_desk_at: Callable[[Path], Desk], path: Path) -> Callable[[], Desk]:
+    """Open the test's own file."""
+    return lambda: open_desk_at(path)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clarion.domain.notification import Priority
-from clarion.storage.command import Load, LoadTimers, Refill, SetControl
+from clarion.storage.command import Load, LoadTimers, Promote, Refill, SetControl
 
 
 def test_a_head_is_loaded_per_priority_in_order(desk):
@@ -171,6 +171,32 @@ def test_a_job_without_its_record_is_ended(desk):
     assert lane.undecodable == [job.id]
     assert lane.depth["queued"] == 0
     assert desk.job_row(job) is None
+
+
+def test_a_timer_in_a_state_that_does_not_exist_is_ended(desk):
+    """It is counted as what waits, so that the counts stay the sum of the rows."""
+    job = _scheduled(desk)
+    desk.run(Promote("email", [job], desk.now))
+    spoil = "UPDATE jobs SET state = 9, due_at = ? WHERE id = ?"
+    desk.connection.execute(spoil, (desk.now, job.id))
+
+    lane = desk.load()
+
+    assert lane.undecodable == [job.id]
+    assert desk.counts() == {"accepted": 1, "failed": 1}
+
+
+def test_a_read_without_writes_passes_over_what_it_cannot_end(desk):
+    """While the disk is full the others load; the spoilt row is ended by a later load."""
+    good, bad = desk.accepted(), desk.accepted()
+    desk.connection.execute("UPDATE jobs SET tried = '{' WHERE id = ?", (bad.id,))
+
+    lane = desk.store.read(Load("email", 10, desk.now, 10))
+
+    assert [job.id for job in lane.ready[Priority.NORMAL]] == [good.id]
+    assert lane.undecodable == []
+    assert desk.job_row(bad) is not None
+    assert desk.load().undecodable == [bad.id]
 
 
 def _scheduled(desk):

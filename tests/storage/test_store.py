@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from clarion.errors import ClarionError, SettingsError, StorageUnavailable, StoreLocked
+from clarion.storage.connection import connect_writer
 from clarion.storage.lock import FileLock
 from clarion.storage.store import SqliteStore, open_store
 
@@ -41,6 +43,32 @@ def test_a_second_store_in_the_same_process_is_refused_too(desk, path):
     """Two engines on one file would each count on being alone."""
     with pytest.raises(StoreLocked):
         SqliteStore(str(path)).open()
+
+
+def test_a_link_to_the_file_is_no_way_around_the_lock(desk, path, tmp_path):
+    """SQLite follows the link to the same file, so the lock has to be the same as well."""
+    link = tmp_path / "elsewhere" / "other.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+
+    with pytest.raises(StoreLocked):
+        SqliteStore(str(link)).open()
+
+
+def test_a_place_without_a_write_ahead_log_is_refused():
+    """Without one, a commit would be less durable, and readers would stop the writer."""
+    with pytest.raises(StorageUnavailable, match="write-ahead log"):
+        connect_writer(Path(":memory:"))
+
+
+def test_a_transaction_left_open_does_not_stop_the_next_one(desk):
+    """A rollback may fail on a failing disk; it is made up for once the disk is back."""
+    desk.store.begin()
+    desk.store.apply(desk.acceptance(desk.job()))
+
+    job = desk.accepted()
+
+    assert [row["id"] for row in desk.rows("SELECT id FROM jobs")] == [job.id]
 
 
 def test_a_closed_store_can_be_opened_again(desk, open_desk):

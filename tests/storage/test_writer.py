@@ -9,7 +9,7 @@ import pytest
 
 from clarion.domain.notification import Status
 from clarion.errors import StorageUnavailable
-from clarion.storage.command import Load, Refill, Settle
+from clarion.storage.command import Load, Refill, Settle, Sweep
 from clarion.storage.writer import Done, Writer
 
 WAIT_S = 10.0
@@ -381,6 +381,61 @@ def test_a_read_does_not_overtake_what_is_owed(desk, writer, outbox, disk, clock
 
     jobs, _ = outbox.done[-1].result
     assert [each.id for each in jobs] == [job.id]
+
+
+def test_a_read_of_another_lane_does_not_wait_for_what_is_owed(desk, writer, outbox, disk):
+    """The writes of one lane change nothing in another, which may start meanwhile."""
+    job, other = desk.sending(), desk.accepted(channel="sms")
+    disk.fill()
+    writer.submit(big(desk))
+    writer.submit(desk.deferral(job))
+    writer.submit(Load("sms", 10, desk.now, 10))
+
+    writer.run_once()
+
+    assert [ready.id for ready in outbox.done[-1].result.ready[2]] == [other.id]
+
+
+def test_a_read_waits_for_a_sweep_that_is_owed(desk, writer, outbox, disk, clock):
+    """A sweep concerns all lanes: none may take up a call that a dead process left."""
+    job = desk.sending()
+    disk.fill()
+    writer.submit(big(desk))
+    writer.submit(Sweep("", desk.now))
+    writer.submit(Load("email", 10, desk.now, 10))
+    writer.run_once()
+    assert len(outbox.done) == 1
+
+    disk.free()
+    clock.at += 1.0
+    writer.run_once()
+
+    lane = outbox.done[-1].result
+    assert (lane.sending, [ready.id for ready in lane.ready[2]]) == ([], [job.id])
+
+
+def test_a_read_goes_on_past_a_spoilt_row_while_the_disk_is_full(desk, writer, outbox, disk):
+    """Ending it needs a write; the lane does not."""
+    good, bad = desk.accepted(), desk.accepted()
+    desk.connection.execute("UPDATE jobs SET tried = '{' WHERE id = ?", (bad.id,))
+    disk.fill()
+    writer.submit(big(desk))
+    writer.submit(Load("email", 10, desk.now, 10))
+
+    writer.run_once()
+
+    assert [ready.id for ready in outbox.done[-1].result.ready[2]] == [good.id]
+
+
+def test_a_read_that_fails_while_the_disk_fails_says_why(desk, writer, outbox, disk):
+    """A bug in a read is a bug, whatever the disk does: it is answered with its own error."""
+    disk.fill()
+    writer.submit(big(desk))
+    writer.submit(Refill("email", object(), None, 10))
+
+    writer.run_once()
+
+    assert isinstance(outbox.done[-1].error, sqlite3.ProgrammingError)
 
 
 def test_the_thread_tries_again_by_itself(desk, outbox, disk):
