@@ -9,11 +9,15 @@ our bug, and the Provider actor answers for it by `Wire.is_written`.
 
 from __future__ import annotations
 
+import re
+import socket
+import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from clarion.domain.notification import Content
-from clarion.domain.outcome import Answer, Health
+from clarion.domain.outcome import Answer, Health, Outcome
 
 
 @dataclass(slots=True)
@@ -60,3 +64,61 @@ class Adapter(Protocol):
     async def close(self) -> None:
         """Release what `open` made; running sends have ended."""
         ...
+
+
+_BREAKS: tuple[tuple[tuple[type[BaseException], ...], str, str], ...] = (
+    ((TimeoutError,), "timeout", "no complete answer within the time limit"),
+    ((socket.gaierror,), "dns_failed", "the name of the provider's host cannot be resolved"),
+    ((ssl.SSLError,), "tls_failed", "the secure connection could not be set up"),
+    ((ConnectionRefusedError,), "connect_failed", "the provider's host refuses connections"),
+    ((ConnectionError, EOFError), "connection_lost", "the connection broke"),
+    ((OSError,), "connect_failed", "the provider's host cannot be reached"),
+)
+"""What can break a request, most telling first: exception types, reason, plain words."""
+
+_LINE_BREAKERS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+
+
+def answer_for_exception(exc: BaseException, wire: Wire) -> Answer:
+    """Tell what a request that broke without a complete answer came to.
+
+    Once the request was written the provider may have the message (UNKNOWN); before, it surely
+    has not (TRANSIENT). The detail never quotes the exception, which may quote addresses.
+    """
+    reason, words = _break_of(exc)
+    if wire.is_written:
+        detail = f"{words}; the request was out, so the provider may have the message"
+        return Answer(Outcome.UNKNOWN, reason, detail)
+    detail = f"{words}; nothing was sent"
+    return Answer(Outcome.TRANSIENT, reason, detail, surely_not_accepted=True)
+
+
+def flaw_in_headers(content: Content) -> Answer | None:
+    """Refuse (PERMANENT) what could break out of a header; None where nothing can.
+
+    The service refuses such content at its door; no line break may pass even if it failed to.
+    """
+    headers = (content.headers or {}).items()
+    lines = (content.to, content.subject or "", *(part for pair in headers for part in pair))
+    if not any(_LINE_BREAKERS.search(line) for line in lines):
+        return None
+    detail = "the address, the subject or a header contains a line break or control character"
+    return Answer(Outcome.PERMANENT, "header_injection", detail, surely_not_accepted=True)
+
+
+def _break_of(exc: BaseException) -> tuple[str, str]:
+    chain = list(_chain(exc))
+    for types, reason, words in _BREAKS:
+        if any(isinstance(one, types) for one in chain):
+            return reason, words
+    return "no_answer", "the exchange ended without a complete answer"
+
+
+def _chain(exc: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while exc is not None and id(exc) not in seen:
+        seen.add(id(exc))
+        yield exc
+        # aiohttp keeps what the socket said in `os_error`.
+        inner = getattr(exc, "os_error", None)
+        exc = inner if isinstance(inner, BaseException) else exc.__cause__ or exc.__context__
