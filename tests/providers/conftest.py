@@ -5,29 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clarion.domain.notification import Content
-from clarion.domain.outcome import Answer
-from clarion.providers.base import Adapter, Outgoing, Wire
+from clarion.providers.base import Adapter
 from clarion.providers.registry import adapter_class
 from clarion.testing import ManualClock, SendGridLookalike, TwilioLookalike
-
-MAIL = Outgoing("n1", "email", Content("ada@example.com", "Hi", "hello"), 1, "c1")
-SMS = Outgoing("n1", "sms", Content("+15551234567", text="hello"), 1, "c1")
 
 
 class Canned:
     """Answers every request with the same bytes and keeps what it read."""
 
-    def __init__(self, answer: bytes) -> None:
-        self.answer = answer
+    def __init__(self) -> None:
         self.requests: list[bytes] = []
         self.url = ""
+        self.says(500)
+
+    def says(self, status: int, body: str = "", **headers: str) -> None:
+        """Answer so from now on; header names have _ for -."""
+        lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body.encode())}"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        self.answer = ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -47,16 +47,9 @@ def _length_of(head: bytes) -> int:
     return 0
 
 
-def http(status: int, body: bytes = b"", **headers: str) -> bytes:
-    """Write an HTTP answer; header names have _ for -."""
-    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}"]
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
 @pytest.fixture
 async def canned() -> AsyncIterator[Canned]:
-    server = Canned(http(500))
+    server = Canned()
     listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     yield server
@@ -80,11 +73,8 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-Make = Callable[..., Any]
-
-
 @pytest.fixture
-async def make(clock: ManualClock, tmp_path: Path) -> AsyncIterator[Make]:
+async def make(clock: ManualClock, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     """Make and open an adapter from a `[providers.NAME]` table; it is closed after the test."""
     opened: list[Adapter] = []
 
@@ -104,10 +94,3 @@ async def make(clock: ManualClock, tmp_path: Path) -> AsyncIterator[Make]:
     yield make
     for adapter in opened:
         await adapter.close()
-
-
-async def send(adapter: Adapter, outgoing: Outgoing, **content: Any) -> tuple[Answer, Wire]:
-    """Send with some of the content replaced; returns the answer and how far the request got."""
-    wire = Wire()
-    changed = replace(outgoing, content=replace(outgoing.content, **content))
-    return await adapter.send(changed, wire), wire
