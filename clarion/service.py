@@ -27,6 +27,7 @@ from clarion.actors.messages import (
     SupervisorSnapshot,
 )
 from clarion.actors.runtime import Ref
+from clarion.domain.address import wire_form
 from clarion.domain.explanation import explain
 from clarion.domain.notification import Draft, Notification, Status
 from clarion.domain.representation import represent
@@ -37,14 +38,13 @@ from clarion.errors import (
     ClarionError,
     Conflict,
     Fault,
-    IdempotencyConflict,
     InvalidNotification,
     LaneClosed,
     NotFound,
     Unanswered,
 )
 from clarion.intake import Submission, conflicting_keys, submission_of
-from clarion.lane_view import LaneViews
+from clarion.lane_view import LaneViews, SilentLane
 from clarion.policies.clock import Clock
 from clarion.receipt import Receipt, Waiters
 from clarion.storage.command import CancelResult
@@ -57,6 +57,8 @@ MAX_PAGE = 500
 """Items of a page at most: what a reader can build within its time."""
 
 BREAKER_ACTIONS = frozenset({"open", "close", "reset"})
+
+_DOUBT = "it may or may not have taken effect"
 
 _VALIDATED_AT_ONCE = 200
 """Items of a batch validated before other tasks get a turn: some 3 ms."""
@@ -246,7 +248,7 @@ class Service:
         return await self._reader.find(
             status=filter.status,
             channel=filter.channel,
-            to=filter.to,
+            to=None if filter.to is None else wire_form(filter.to),
             reference=filter.reference,
             cursor=cursor,
             limit=limit,
@@ -359,7 +361,7 @@ class Service:
 
     # --- asking ----------------------------------------------------------------------------
 
-    async def _ask_lane(self, channel: str, message: Any, doubt: str = "") -> Any:
+    async def _ask_lane(self, channel: str, message: Any, doubt: str = _DOUBT) -> Any:
         if channel not in self._channels:
             raise NotFound("channel", channel)
         if self._is_lane_failed(channel):
@@ -368,9 +370,7 @@ class Service:
             )
         return await self._ask(f"queue:{channel}", message, doubt)
 
-    async def _ask(
-        self, name: str, message: Any, doubt: str = "it may or may not have taken effect"
-    ) -> Any:
+    async def _ask(self, name: str, message: Any, doubt: str = _DOUBT) -> Any:
         try:
             return await self._refs(name).ask(message, timeout_s=self._ask_timeout_s)
         except AskTimeout as error:
@@ -379,6 +379,12 @@ class Service:
             ) from error
         except ActorDead as error:
             raise LaneClosed(f"{name} is shutting down", retry_after_s=5.0) from error
+        except ClarionError:
+            raise
+        except Exception as error:
+            # The actor boundary: its own bug met the message twice, how far it got is not known.
+            log.exception("ask_failed", actor=name, message=type(message).__name__)
+            raise Unanswered(f"{name} failed at {type(message).__name__}: {doubt}") from error
 
 
 def _check_page(filter: Filter, limit: int) -> None:
@@ -405,4 +411,4 @@ def _too_late(status: Status | None) -> str:
     return f"the notification is final: its status is {status or 'unknown'}"
 
 
-__all__ = ["Filter", "IdempotencyConflict", "Page", "Receipt", "Service", "Submission"]
+__all__ = ["Filter", "Page", "Receipt", "Service", "SilentLane", "Submission"]

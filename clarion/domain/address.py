@@ -51,6 +51,16 @@ def parse_address(channel: str, to: str) -> str:
             return _token(to)
 
 
+def wire_form(to: str) -> str:
+    """Return how an address that is searched for was stored; itself where it is none."""
+    if to.isascii() or "@" not in to:
+        return to
+    try:
+        return _email(to)
+    except ValueError:
+        return to
+
+
 # --- e-mail ----------------------------------------------------------------------------------
 
 
