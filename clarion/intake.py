@@ -1,15 +1,26 @@
-"""What became of a submission, and keys that a batch uses twice for different bodies."""
+"""From requests to durable notifications: one, or many at once.
+
+A batch is validated in turns, split by channel, and each channel's part is one transaction.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import Any, TypeAlias, assert_never
 
 from clarion.domain.notification import Draft, Job
 from clarion.domain.representation import represent_accepted
-from clarion.errors import ClarionError, IdempotencyConflict
+from clarion.domain.submission import Rules, draft_from
+from clarion.errors import ClarionError, Fault, IdempotencyConflict, InvalidNotification
+from clarion.policies.clock import Clock
 from clarion.storage.command import AcceptedRow, ConflictRow, ReplayedRow
+
+Row: TypeAlias = AcceptedRow | ReplayedRow | ConflictRow
+
+VALIDATED_AT_ONCE = 200
+"""Items of a batch validated before other tasks get a turn: some 3 ms."""
 
 
 @dataclass(slots=True)
@@ -36,7 +47,103 @@ class Submission:
         return str(self.answer["status"])
 
 
-def submission_of(row: AcceptedRow | ReplayedRow | ConflictRow) -> Submission | ClarionError:
+class Intake:
+    """Validates requests and has them accepted.
+
+    `enqueue` takes a channel and drafts for it, and returns a row for each once they are durable;
+    it raises a ClarionError when it accepted none of them (or, `Unanswered`, cannot tell).
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        clock: Clock,
+        enqueue: Callable[[str, Sequence[Draft]], Awaitable[list[Row]]],
+    ) -> None:
+        self._rules = rules
+        self._clock = clock
+        self._enqueue = enqueue
+
+    async def submit(
+        self, fields: Mapping[str, Any], idempotency_key: str | None, correlation_id: str
+    ) -> Submission:
+        """Make one durable, or raise why not."""
+        draft = self._draft(fields, idempotency_key, correlation_id)
+        (row,) = await self._enqueue(draft.channel, [draft])
+        found = submission_of(row)
+        if isinstance(found, ClarionError):
+            raise found
+        return found
+
+    async def submit_many(
+        self, items: Sequence[Mapping[str, Any] | ClarionError], correlation_id: str
+    ) -> list[Submission | ClarionError]:
+        """Make many durable; returns what became of each, in order."""
+        drafts = await self._drafts(items, correlation_id)
+        for index, conflict in list(conflicting_keys(drafts)):
+            drafts[index] = conflict
+        found = await self._submit_drafts(
+            {index: each for index, each in enumerate(drafts) if isinstance(each, Draft)}
+        )
+        return [
+            found[index] if isinstance(each, Draft) else each for index, each in enumerate(drafts)
+        ]
+
+    def _draft(self, fields: Mapping[str, Any], key: Any, correlation_id: str) -> Draft:
+        return draft_from(
+            fields,
+            self._rules,
+            now=self._clock.now(),
+            idempotency_key=key,
+            correlation_id=correlation_id,
+        )
+
+    async def _drafts(
+        self, items: Sequence[Mapping[str, Any] | ClarionError], correlation_id: str
+    ) -> list[Draft | ClarionError]:
+        drafts: list[Draft | ClarionError] = []
+        for number, item in enumerate(items, start=1):
+            drafts.append(self._draft_or_error(item, correlation_id))
+            if number % VALIDATED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return drafts
+
+    def _draft_or_error(
+        self, item: Mapping[str, Any] | ClarionError, correlation_id: str
+    ) -> Draft | ClarionError:
+        if isinstance(item, ClarionError):
+            return item
+        if not isinstance(item, Mapping):
+            return InvalidNotification([Fault("a notification is a JSON object", "")])
+        fields = dict(item)
+        key = fields.pop("idempotency_key", None)
+        try:
+            return self._draft(fields, key, correlation_id)
+        except InvalidNotification as error:
+            return error
+
+    async def _submit_drafts(
+        self, drafts: Mapping[int, Draft]
+    ) -> dict[int, Submission | ClarionError]:
+        by_channel: dict[str, dict[int, Draft]] = {}
+        for index, draft in drafts.items():
+            by_channel.setdefault(draft.channel, {})[index] = draft
+        parts = await asyncio.gather(
+            *(self._submit_part(channel, part) for channel, part in by_channel.items())
+        )
+        return {index: found for part in parts for index, found in part.items()}
+
+    async def _submit_part(
+        self, channel: str, drafts: Mapping[int, Draft]
+    ) -> dict[int, Submission | ClarionError]:
+        try:
+            rows = await self._enqueue(channel, list(drafts.values()))
+        except ClarionError as error:
+            return dict.fromkeys(drafts, error)
+        return {index: submission_of(row) for index, row in zip(drafts, rows, strict=True)}
+
+
+def submission_of(row: Row) -> Submission | ClarionError:
     """Return what a row of the reply to `Enqueue` means for its sender."""
     match row:
         case AcceptedRow():

@@ -7,7 +7,6 @@ end in is a `ClarionError`.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,7 +30,7 @@ from clarion.domain.address import wire_form
 from clarion.domain.explanation import explain
 from clarion.domain.notification import Draft, Notification, Status
 from clarion.domain.representation import represent
-from clarion.domain.submission import Rules, draft_from
+from clarion.domain.submission import Rules
 from clarion.errors import (
     ActorDead,
     AskTimeout,
@@ -43,7 +42,7 @@ from clarion.errors import (
     NotFound,
     Unanswered,
 )
-from clarion.intake import Submission, conflicting_keys, submission_of
+from clarion.intake import Intake, Submission
 from clarion.lane_view import LaneViews, SilentLane
 from clarion.policies.clock import Clock
 from clarion.receipt import Receipt, Waiters
@@ -59,9 +58,6 @@ MAX_PAGE = 500
 BREAKER_ACTIONS = frozenset({"open", "close", "reset"})
 
 _DOUBT = "it may or may not have taken effect"
-
-_VALIDATED_AT_ONCE = 200
-"""Items of a batch validated before other tasks get a turn: some 3 ms."""
 
 
 class Service:
@@ -86,11 +82,11 @@ class Service:
         self._refs = refs
         self._reader = reader
         self._clock = clock
-        self._rules = rules
         self._is_lane_failed = is_lane_failed
         self._channels = tuple(channels)
         self._provider_names = frozenset(providers)
         self._ask_timeout_s = ask_timeout_s
+        self._intake = Intake(rules, clock, self._enqueue)
         self._waiters = Waiters()
         self._lanes = LaneViews(
             refs, clock.monotonic, is_lane_failed=is_lane_failed, ask_timeout_s=ask_timeout_s
@@ -115,18 +111,7 @@ class Service:
         Raises InvalidNotification, IdempotencyConflict, or a Refused. Of these `Unanswered` alone
         leaves it open whether it was accepted.
         """
-        draft = draft_from(
-            fields,
-            self._rules,
-            now=self._clock.now(),
-            idempotency_key=idempotency_key,
-            correlation_id=correlation_id,
-        )
-        (row,) = await self._enqueue(draft.channel, [draft])
-        found = submission_of(row)
-        if isinstance(found, ClarionError):
-            raise found
-        return found
+        return await self._intake.submit(fields, idempotency_key, correlation_id)
 
     async def submit_many(
         self, items: Sequence[Mapping[str, Any] | ClarionError], *, correlation_id: str = ""
@@ -136,77 +121,7 @@ class Service:
         The valid ones of one channel are accepted together or not at all. An item may carry an
         `idempotency_key` among its fields. An item that is an error already stays one.
         """
-        drafts = await self._drafts(items, correlation_id)
-        results: list[Submission | ClarionError | None] = [
-            each if isinstance(each, ClarionError) else None for each in drafts
-        ]
-        for index, error in conflicting_keys(drafts):
-            results[index] = error
-        waiting = {
-            index: draft
-            for index, draft in enumerate(drafts)
-            if isinstance(draft, Draft) and results[index] is None
-        }
-        for index, found in (await self._submit_by_channel(waiting)).items():
-            results[index] = found
-        return [each for each in results if each is not None]
-
-    async def _drafts(
-        self, items: Sequence[Mapping[str, Any] | ClarionError], correlation_id: str
-    ) -> list[Draft | ClarionError]:
-        drafts: list[Draft | ClarionError] = []
-        for number, item in enumerate(items, start=1):
-            drafts.append(self._draft_or_error(item, correlation_id))
-            if number % _VALIDATED_AT_ONCE == 0:
-                await asyncio.sleep(0)
-        return drafts
-
-    def _draft_or_error(
-        self, item: Mapping[str, Any] | ClarionError, correlation_id: str
-    ) -> Draft | ClarionError:
-        if isinstance(item, ClarionError):
-            return item
-        if not isinstance(item, Mapping):
-            return InvalidNotification([Fault("a notification is a JSON object", "")])
-        fields = dict(item)
-        key = fields.pop("idempotency_key", None)
-        try:
-            return draft_from(
-                fields,
-                self._rules,
-                now=self._clock.now(),
-                idempotency_key=key,
-                correlation_id=correlation_id,
-            )
-        except InvalidNotification as error:
-            return error
-
-    async def _submit_by_channel(
-        self, drafts: Mapping[int, Draft]
-    ) -> dict[int, Submission | ClarionError]:
-        by_channel: dict[str, list[int]] = {}
-        for index, draft in drafts.items():
-            by_channel.setdefault(draft.channel, []).append(index)
-        answers = await asyncio.gather(
-            *(
-                self._enqueue_or_error(channel, [drafts[index] for index in indices])
-                for channel, indices in by_channel.items()
-            )
-        )
-        found: dict[int, Submission | ClarionError] = {}
-        for indices, answer in zip(by_channel.values(), answers, strict=True):
-            rows = [answer] * len(indices) if isinstance(answer, ClarionError) else answer
-            for index, row in zip(indices, rows, strict=True):
-                found[index] = row if isinstance(row, ClarionError) else submission_of(row)
-        return found
-
-    async def _enqueue_or_error(
-        self, channel: str, drafts: Sequence[Draft]
-    ) -> list[Any] | ClarionError:
-        try:
-            return await self._enqueue(channel, drafts)
-        except ClarionError as error:
-            return error
+        return await self._intake.submit_many(items, correlation_id)
 
     async def _enqueue(self, channel: str, drafts: Sequence[Draft]) -> list[Any]:
         rows: list[Any] = await self._ask_lane(
