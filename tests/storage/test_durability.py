@@ -76,7 +76,7 @@ def test_a_power_cut_at_any_place_of_the_journal_leaves_whole_transactions(desk,
     main = source.read_bytes()
     survivors = []
 
-    for part in range(0, 41):
+    for part in range(41):
         copy = tmp_path / "cut" / "clarion.db"
         copy.parent.mkdir()
         copy.write_bytes(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import closing
@@ -28,10 +29,12 @@ except StoreLocked as error:
 
 def test_a_second_process_is_refused_in_plain_words(desk, path):
     """It says which file, who has it, and what to do."""
-    import os
-
     result = subprocess.run(
-        [sys.executable, "-c", OPEN_IT, str(path)], capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", OPEN_IT, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
 
     assert result.stdout.startswith(f"refused: the database {path} is in use by process")
