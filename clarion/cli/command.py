@@ -1,0 +1,59 @@
+"""The `clarion` command: what there is, and the order in which help shows it."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from clarion.cli import check, dead_letter, send, serve, status, steering
+from clarion.cli.option import Globals, Json, Url
+
+app = typer.Typer(
+    name="clarion",
+    help="Send notifications and know what became of them.",
+    no_args_is_help=True,
+    add_completion=False,
+    # A traceback with local variables would print recipients and keys.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            print(f"clarion {version('clarion')}")
+        except PackageNotFoundError:
+            print("clarion (not installed)")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    url: Url = None,
+    as_json: Json = False,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version."),
+    ] = False,
+) -> None:
+    """Keep what was given before the command."""
+    context.obj = Globals(is_json=as_json, url=url)
+
+
+app.command("serve")(serve.serve)
+app.command("check")(check.check)
+app.command("send")(send.send)
+app.command("status")(status.status)
+app.add_typer(dead_letter.app, name="dead-letters")
+app.add_typer(steering.providers, name="providers")
+app.add_typer(steering.queues, name="queues")
+app.add_typer(steering.breakers, name="breakers")
+
+
+def main() -> None:
+    """Run the command line; the entry point of `clarion` and `python -m clarion`."""
+    app(prog_name="clarion")

@@ -1,0 +1,148 @@
+"""`clarion send`: one notification, and with `--wait` what became of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from math import isnan
+from threading import Event
+from typing import Annotated, Any, Final
+
+import typer
+
+from clarion.cli.client import Server, ServerUnreachable
+from clarion.cli.option import ExitCode, Json, Url, guarded, output, server
+from clarion.cli.output import Output
+from clarion.domain.notification import Status
+from clarion.policies.clock import Clock, SystemClock
+
+REACHED: Final = frozenset({Status.SENT, Status.DELIVERED})
+POLL_S: Final = 0.1
+POLL_MAX_S: Final = 2.0
+
+
+@guarded
+def send(
+    context: typer.Context,
+    channel: Annotated[str, typer.Option(help="email, sms, webhook, …", show_default=False)],
+    to: Annotated[str, typer.Option(help="Address, phone number or URL.", show_default=False)],
+    subject: Annotated[str | None, typer.Option()] = None,
+    text: Annotated[str | None, typer.Option(help="The text; - reads standard input.")] = None,
+    html: Annotated[str | None, typer.Option(help="The HTML; - reads standard input.")] = None,
+    data: Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object.")] = None,
+    metadata: Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object.")] = None,
+    priority: Annotated[str | None, typer.Option(help="critical, high, normal or low.")] = None,
+    send_at: Annotated[str | None, typer.Option(help="RFC 3339, with a zone.")] = None,
+    expires_at: Annotated[str | None, typer.Option(help="RFC 3339, with a zone.")] = None,
+    delivery: Annotated[str | None, typer.Option(help="at_least_once or at_most_once.")] = None,
+    tenant: Annotated[str | None, typer.Option()] = None,
+    reference: Annotated[str | None, typer.Option(help="Your own name for it.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="Sent twice under one key, it goes out once.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until its status is final.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds that --wait waits.", min=0)] = 30.0,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Send one notification. With --wait: 0 when it was sent, 1 when it was not (yet)."""
+    out, there = output(context, as_json), server(context, url)
+    if isnan(timeout):
+        raise typer.BadParameter("write a number of seconds", param_hint="--timeout")
+    body = {
+        "channel": channel,
+        "to": to,
+        "subject": subject,
+        "text": _text(text),
+        "html": _text(html),
+        "data": _object("--data", data),
+        "metadata": _object("--metadata", metadata),
+        "priority": priority,
+        "send_at": send_at,
+        "expires_at": expires_at,
+        "delivery": delivery,
+        "tenant": tenant,
+        "reference": reference,
+    }
+    accepted = _submit(there, body, idempotency_key)
+    if not wait:
+        _show(out, accepted)
+        return
+    out.note(f"accepted as {accepted['id']}")
+    final = wait_until_final(there, accepted, timeout_s=timeout, clock=SystemClock())
+    _show(out, final)
+    if final.get("status") not in REACHED:
+        raise typer.Exit(ExitCode.NO)
+
+
+def _submit(there: Server, body: Mapping[str, Any], idempotency_key: str | None) -> dict[str, Any]:
+    given = {name: value for name, value in body.items() if value is not None}
+    headers = {} if idempotency_key is None else {"Idempotency-Key": _header(idempotency_key)}
+    accepted: dict[str, Any] = there.post("notifications", body=given, headers=headers)
+    return accepted
+
+
+def wait_until_final(
+    there: Server,
+    notification: dict[str, Any],
+    *,
+    timeout_s: float,
+    clock: Clock,
+    pause: Event | None = None,
+) -> dict[str, Any]:
+    """Return the notification once its status is final, or as it stands after `timeout_s`.
+
+    A server that is gone for a while is waited for as well: what it accepted, it keeps. Raises
+    ServerUnreachable when it is still gone at the end.
+    """
+    pause = pause or Event()
+    deadline = clock.monotonic() + timeout_s
+    delay_s = POLL_S
+    while True:
+        left_s = deadline - clock.monotonic()
+        try:
+            notification = there.get("notifications", notification["id"])
+        except ServerUnreachable:
+            if left_s <= 0:
+                raise
+        else:
+            if left_s <= 0 or not _is_live(notification):
+                return notification
+        pause.wait(min(delay_s, left_s) if left_s > 0 else 0)
+        delay_s = min(delay_s * 1.5, POLL_MAX_S)
+
+
+def _is_live(notification: Mapping[str, Any]) -> bool:
+    return notification.get("status") in {Status.SCHEDULED, Status.QUEUED, Status.SENDING}
+
+
+def _show(out: Output, notification: Mapping[str, Any]) -> None:
+    if out.is_json:
+        out.document(notification)
+        return
+    out.line(f"{notification['id']} {notification['status']}")
+    if notification.get("explanation"):
+        out.note(str(notification["explanation"]))
+
+
+def _text(given: str | None) -> str | None:
+    return sys.stdin.read() if given == "-" else given
+
+
+def _object(option: str, given: str | None) -> dict[str, Any] | None:
+    if given is None:
+        return None
+    try:
+        value = json.loads(given)
+    except ValueError as error:
+        raise typer.BadParameter(f"this is no JSON: {error}", param_hint=option) from error
+    if not isinstance(value, dict):
+        raise typer.BadParameter("write a JSON object, like '{\"a\": 1}'", param_hint=option)
+    return value
+
+
+def _header(key: str) -> str:
+    if not key.isascii() or not key.isprintable():
+        raise typer.BadParameter("printable ASCII only", param_hint="--idempotency-key")
+    return key

@@ -1,0 +1,209 @@
+"""What comes back instead of an answer: exit codes, words, and clean output."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import clarion.cli
+from clarion.cli.client import Server, ServerUnreachable
+
+_ROOT = Path(clarion.cli.__file__).parent.parent.parent
+
+
+@pytest.fixture
+def closed_url() -> Iterator[str]:
+    """A port that is taken, so that nobody else gets it, and refuses."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}"
+
+
+async def test_no_server_is_exit_code_3(run: Any, closed_url: str) -> None:
+    """The answer says where it looked, why that failed, and what to do."""
+    ran = await run("status", CLARION_URL=closed_url)
+
+    assert ran.code == 3
+    assert ran.out == ""
+    assert f"no Clarion answers at {closed_url}: connection refused" in ran.err
+    assert "clarion serve" in ran.err
+
+
+async def test_no_server_with_json_is_json_too(run: Any, closed_url: str) -> None:
+    """A script parses standard output whatever happens."""
+    ran = await run("status", "--json", CLARION_URL=closed_url)
+
+    assert ran.code == 3
+    assert "no Clarion answers" in ran.json["detail"]
+
+
+@pytest.mark.parametrize("text", ["<html>It works!</html>", "OK"])
+async def test_something_else_on_the_port_is_no_clarion(there: Any, run: Any, text: str) -> None:
+    """Another program's answer must not be taken for ours."""
+    there.answer("GET /v1/stats", text)
+
+    ran = await run("status")
+
+    assert ran.code == 3
+    assert "no Clarion" in ran.err
+
+
+async def test_a_post_that_breaks_off_may_have_taken_effect(there: Any, run: Any) -> None:
+    """Nobody knows, so nobody claims that it was not accepted."""
+    there.answer("POST /v1/notifications", ConnectionResetError())
+
+    ran = await run("send", "--channel", "sms", "--to", "+1", "--text", "x")
+
+    assert ran.code == 3
+    assert "may have taken effect" in ran.err
+
+
+async def test_a_read_that_breaks_off_took_no_effect(there: Any, run: Any) -> None:
+    """Reading changes nothing, so there is nothing to doubt."""
+    there.answer("GET /v1/stats", ConnectionResetError())
+
+    ran = await run("status")
+
+    assert ran.code == 3
+    assert "may have taken effect" not in ran.err
+
+
+def test_a_server_that_does_not_answer_is_given_up() -> None:
+    """Every wait has an end."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = Server(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.05)
+
+        with pytest.raises(ServerUnreachable, match=r"no answer within 0.05 s"):
+            server.get("stats")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["127.0.0.1:8080", "ftp://host", "http://", "http://host:port", "http://h/?a=1", "http://a b/"],
+)
+async def test_a_url_that_is_none_is_bad_usage(run: Any, url: str) -> None:
+    """A typo in --url is not a dead server."""
+    ran = await run("status", "--url", url)
+
+    assert ran.code == 2
+    assert "is no URL of a server" in ran.err
+
+
+async def test_a_key_that_cannot_be_sent_is_bad_usage(run: Any) -> None:
+    """The message does not show the key."""
+    ran = await run("status", CLARION_API_KEY="käy")
+
+    assert ran.code == 2
+    assert "CLARION_API_KEY" in ran.err
+    assert "käy" not in ran.err
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_url_and_json_may_stand_before_or_after_the_command(
+    there: Any, run: Any, before: bool
+) -> None:
+    """Nobody remembers which options are global."""
+    there.answer("GET /v1/providers", [])
+    options = ["--url", there.url, "--json"]
+    command = ["providers", "list"]
+
+    ran = await run(*(options + command if before else command + options), CLARION_URL="")
+
+    assert ran.code == 0
+    assert ran.json == []
+
+
+async def test_a_refused_key_says_where_to_put_the_right_one(there: Any, run: Any) -> None:
+    """401 is the first answer that a new user gets."""
+    problem = {"title": "Unauthorized", "status": 401, "detail": "a key is needed"}
+    there.answer("GET /v1/stats", problem, status=401)
+
+    ran = await run("status")
+
+    assert ran.code == 1
+    assert "error: a key is needed" in ran.err
+    assert "CLARION_API_KEY" in ran.err
+
+
+async def test_a_problem_with_json_is_shown_whole(there: Any, run: Any) -> None:
+    """Machines get the problem, people the sentence, each on its own stream."""
+    there.answer("POST /v1/queues/fax/pause", {"title": "Not found", "x": 1}, status=404)
+
+    ran = await run("queues", "pause", "fax", "--json")
+
+    assert ran.code == 1
+    assert ran.json == {"status": 404, "title": "Not found", "x": 1}
+    assert ran.err == "error: Not found\n"
+
+
+async def test_a_redirect_is_not_followed(there: Any, run: Any) -> None:
+    """The key would go to whoever is named in it."""
+    there.answer("GET /v1/stats", "moved", status=302)
+
+    ran = await run("status", CLARION_API_KEY="k3y")
+
+    assert ran.code == 1
+    assert len(there.seen) == 1
+
+
+async def test_a_proxy_of_the_environment_is_not_used(
+    there: Any, run: Any, closed_url: str
+) -> None:
+    """A server on loopback is not behind the company's proxy."""
+    there.answer("GET /v1/providers", [])
+
+    ran = await run("providers", "list", "--json", http_proxy=closed_url, no_proxy="")
+
+    assert ran.code == 0
+
+
+async def test_what_a_provider_says_cannot_steer_the_terminal(there: Any, run: Any) -> None:
+    """Escape sequences of a stranger are shown, not obeyed."""
+    problem = {"detail": "no \x1b]0;owned\x07 \x9b31m"}
+    there.answer("GET /v1/stats", problem, status=500)
+
+    ran = await run("status")
+
+    assert "\x1b" not in ran.err
+    assert "\x9b" not in ran.err
+    assert r"\x1b]0;owned\x07" in ran.err
+
+
+def test_help_does_not_wait_for_the_engine() -> None:
+    """`clarion --help` loads neither the HTTP server nor the database."""
+    heavy = "aiohttp sqlalchemy alembic pydantic structlog prometheus_client pykka rich.table"
+    code = f"import sys, clarion.cli; print([m for m in {heavy.split()} if m in sys.modules])"
+
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["--help"], 0), (["--version"], 0), (["nonsense"], 2), (["send"], 2), (["status", ""], 2)],
+)
+async def test_usage_has_its_exit_codes(run: Any, arguments: list[str], code: int) -> None:
+    """0 for help, 2 for what cannot be understood."""
+    ran = await run(*arguments)
+
+    assert ran.code == code
+
+
+async def test_an_answer_with_odd_text_is_valid_json_on_any_terminal(there: Any, run: Any) -> None:
+    """Standard output may be ASCII only."""
+    there.answer("GET /v1/providers", [{"name": "zürich \ud800"}])
+
+    ran = await run("providers", "list", "--json")
+
+    assert ran.out.isascii()
+    assert json.loads(ran.out) == [{"name": "zürich \ud800"}]
