@@ -159,17 +159,12 @@ class Supervisor(Actor):
     def child_crashed(self, message: ActorCrashed) -> None:
         """Restart a child after its back-off; over budget, close it at its gate and go slow."""
         decision = self._children.crashed(message.name, self._clock.monotonic())
-        log.error(
-            "actor_crashed",
-            actor=message.name,
-            cause=message.cause,
-            message=message.message_type,
-            crashes=decision.number,
-            restart_in_s=round(SLOW_RETRY_S if decision.is_over else decision.delay_s, 3),
+        delay_s = SLOW_RETRY_S if decision.is_over else decision.delay_s
+        log.warning(
+            "actor_restart_planned", actor=message.name, in_s=round(delay_s, 3), crashes=decision.number
         )
         if decision.is_over:
             self._give_up(message.name)
-        delay_s = SLOW_RETRY_S if decision.is_over else decision.delay_s
         self.context.later(delay_s, _Restart(message.name))
 
     def _give_up(self, name: str) -> None:

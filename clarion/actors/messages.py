@@ -188,7 +188,7 @@ class ReportLane(Internal):
 
 @dataclass(frozen=True, slots=True)
 class Drain(Internal):
-    """App -> Queue: take no more work (shutdown); accepting is over."""
+    """App -> Queue: take no more work (shutdown). Replies None when the last call has ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,377 @@
+"""The composition root: settings -> store -> actors -> HTTP, and the way back.
+
+::
+
+    start: store · writer · Journal (sweep) · Supervisor · Providers · Breakers · Queues · HTTP
+    stop:  HTTP intake · drain the lanes · Queues · Breakers · Providers · Supervisor
+           · flush the writer · Journal · store
+
+`Engine` is the house without its front door; `start` hands it out in process, `serve` puts HTTP
+before it. Here lives the guardian of the Supervisor, too: the one actor that nobody else restarts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from clarion import blueprint
+from clarion.actors.breaker import Breaker
+from clarion.actors.children import SLOW_RETRY_S, Children
+from clarion.actors.journal import Journal
+from clarion.actors.lane_writes import LaneWrites
+from clarion.actors.messages import ActorCrashed, Committed, Drain, Snapshot, StorageChanged
+from clarion.actors.provider import Desk, Provider
+from clarion.actors.queue import Queue
+from clarion.actors.runtime import CrashReport, Ref, Runtime
+from clarion.domain.representation import represent_accepted
+from clarion.domain.submission import Rules
+from clarion.errors import ClarionError, Fault, SettingsError
+from clarion.gauges import Gauges
+from clarion.http.app import make_app
+from clarion.policies.clock import Clock, SystemClock
+from clarion.policies.identifier import IdSource
+from clarion.policies.restart import RestartBudget
+from clarion.policies.routing import RoutePlan
+from clarion.service import Service
+from clarion.settings import Settings, load
+from clarion.storage.command import Sweep
+from clarion.storage.reader import Reader
+from clarion.storage.store import open_store
+from clarion.storage.writer import Done, Writer
+from clarion.supervisor import Memory, Supervisor
+from clarion.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+START_S = 30.0
+"""How long start-up waits for the actors; what is late then is shown by /readyz."""
+STOP_S = 5.0
+"""How long the parts may take to stop once the lanes are drained."""
+HUNG_AFTER_S = 30.0
+HUNG_CHECK_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the engine takes from outside, so that a test can put its own in."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    rng: Callable[[], float] = field(default_factory=lambda: random.Random().random)  # noqa: S311
+    random_bits: Callable[[int], int] = field(
+        default_factory=lambda: random.SystemRandom().getrandbits
+    )
+
+
+class Engine:
+    """One node: its store, its actors and the service before them."""
+
+    def __init__(self, settings: Settings, surroundings: Surroundings | None = None) -> None:
+        around = surroundings or Surroundings()
+        self.settings = settings
+        self.clock, self._rng = around.clock, around.rng
+        self.metrics = Metrics()
+        self.runtime = Runtime(clock=self.clock, rng=self._rng, hung_after_s=HUNG_AFTER_S)
+        self.children = Children(lambda: RestartBudget(rng=self._rng))
+        self.failed = asyncio.Event()
+        """Set when the engine cannot go on and the process has to end."""
+        self._ids = IdSource(self.clock.now, around.random_bits)
+        self._memory = Memory()
+        self._routes = blueprint.routes(settings)
+        self._desks: dict[str, Desk] = {}
+        self._incarnation = 0
+        self._guard = RestartBudget(rng=self._rng)
+        self._writer: Writer | None = None
+        self._hung_check: asyncio.Task[None] | None = None
+        self._store = open_store(blueprint.store_url(settings), now=self.clock.now)
+        self.reader = Reader(blueprint.store_path(settings))
+        self.service = self._make_service()
+        self.gauges = Gauges(self.service, self.runtime, self.metrics)
+
+    def _make_service(self) -> Service:
+        return Service(
+            refs=self.runtime.ref,
+            reader=self.reader,
+            clock=self.clock,
+            rules=Rules(channels=frozenset(self.settings.channels)),
+            is_lane_failed=lambda channel: f"queue:{channel}" in self.children.failed,
+            channels=tuple(self.settings.channels),
+            providers=tuple(self._used_providers()),
+        )
+
+    def _used_providers(self) -> list[str]:
+        return list(dict.fromkeys(name for route in self._routes for name in route.providers))
+
+    # --- start -----------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the store and start every actor. Raises: StoreLocked, StorageUnavailable."""
+        self._store.open()
+        blueprint.remember_controls(
+            self._memory, self.settings, await self.reader.controls()
+        )
+        self._writer = self._start_writer()
+        # No await from here on: every address is there before the first message is handled.
+        self._spawn("journal", partial(self._make_journal, self._writer))
+        self.runtime.ref("journal").tell(Sweep("", self.clock.now()))
+        self.runtime.spawn("supervisor", self._make_supervisor, on_crash=self._guard_supervisor)
+        for name in self._used_providers():
+            self._spawn(f"provider:{name}", partial(self._make_provider, name))
+            self._spawn(f"breaker:{name}", partial(self._make_breaker, name))
+        for route in self._routes:
+            self._spawn(f"queue:{route.channel}", partial(self._make_queue, route))
+        self.runtime.watch_loop()
+        self._hung_check = asyncio.create_task(self._watch_hung(), name="hung-check")
+        await self._await_start()
+
+    def _start_writer(self) -> Writer:
+        loop = asyncio.get_running_loop()
+        writer = Writer(
+            self._store,
+            on_done=self._committed,
+            post=loop.call_soon_threadsafe,
+            on_state=self._storage_changed,
+            commit_seconds=self.metrics.commit_seconds().observe,
+            batch_size=self.metrics.commit_batch_size().observe,
+        )
+        writer.start()
+        return writer
+
+    def _committed(self, done: list[Done]) -> None:
+        self.runtime.ref("journal").tell(Committed(done))
+
+    def _storage_changed(self, is_writable: bool, reason: str) -> None:
+        self.runtime.ref("journal").tell(StorageChanged(is_writable, reason))
+
+    def _spawn(self, name: str, make: Callable[[], Any]) -> None:
+        self.children.add(name)
+        self.runtime.spawn(name, make, on_crash=self._child_crashed)
+
+    async def _await_start(self) -> None:
+        try:
+            async with asyncio.timeout(START_S):
+                for each in self.runtime.statistics():
+                    await self.runtime.started(each.name, START_S)
+        except (TimeoutError, ClarionError) as error:
+            log.error("start_incomplete", error=str(error))
+
+    # --- the actors ------------------------------------------------------------------------
+
+    def _make_journal(self, writer: Writer) -> Journal:
+        return Journal(
+            writer,
+            queues=self._queues,
+            on_ended=self.service.notify_ended,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+
+    def _queues(self) -> dict[str, Ref]:
+        refs = {route.channel: self._queue_of(route.channel) for route in self._routes}
+        return {channel: ref for channel, ref in refs.items() if ref.is_alive()}
+
+    def _queue_of(self, channel: str) -> Ref:
+        return self.runtime.ref(f"queue:{channel}")
+
+    def _make_supervisor(self) -> Supervisor:
+        return Supervisor(
+            self._routes,
+            blueprint.provider_plans(self.settings, self._routes, self.clock),
+            children=self.children,
+            memory=self._memory,
+            clock=self.clock,
+            metrics=self.metrics,
+            on_fatal=self._give_up,
+        )
+
+    def _make_provider(self, name: str) -> Provider:
+        return Provider(
+            name,
+            blueprint.provider_times(name, self.settings),
+            make_adapter=blueprint.adapter_maker(name, self.settings, self.clock),
+            desk=self._desks.setdefault(name, Desk()),
+            supervisor=self.runtime.ref("supervisor"),
+            breaker=lambda: self.runtime.ref(f"breaker:{name}"),
+            queue_of=self._queue_of,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+
+    def _make_breaker(self, name: str) -> Breaker:
+        return Breaker(
+            name,
+            blueprint.breaker_context(name, self.settings),
+            last_report=self._memory.reports.get(name),
+            supervisor=self.runtime.ref("supervisor"),
+            provider_ref=self.runtime.ref(f"provider:{name}"),
+            queue_of=self._queue_of,
+            clock=self.clock,
+            rng=self._rng,
+        )
+
+    def _make_queue(self, route: RoutePlan) -> Queue:
+        self._incarnation += 1
+        return Queue(
+            blueprint.lane_settings(route, self.settings, self._rng),
+            writes=LaneWrites(
+                route.channel, self.runtime.ref("journal"), self.clock, self._incarnation
+            ),
+            supervisor=self.runtime.ref("supervisor"),
+            clock=self.clock,
+            ids=self._ids,
+            represent=represent_accepted,
+            metrics=self.metrics,
+        )
+
+    # --- crashes ---------------------------------------------------------------------------
+
+    def _child_crashed(self, report: CrashReport) -> None:
+        self.runtime.ref("supervisor").tell(
+            ActorCrashed(
+                report.name, repr(report.exception), report.message_type, report.crash_number
+            )
+        )
+
+    def _guard_supervisor(self, _report: CrashReport) -> None:
+        decision = self._guard.record(self.clock.monotonic())
+        delay_s = SLOW_RETRY_S if decision.is_over else decision.delay_s
+        log.error("supervisor_crashed", crashes=decision.number, restart_in_s=round(delay_s, 3))
+        asyncio.get_running_loop().call_later(delay_s, self._restart_supervisor)
+
+    def _restart_supervisor(self) -> None:
+        self.metrics.actor_restarts("supervisor").inc()
+        self.runtime.restart("supervisor")
+
+    def _give_up(self, name: str) -> None:
+        log.critical("giving_up", actor=name, why="it keeps crashing; all accepted work is on disk")
+        self.failed.set()
+
+    async def _watch_hung(self) -> None:
+        while True:
+            await asyncio.sleep(HUNG_CHECK_S)
+            for each in self.runtime.hung():
+                log.error("actor_hung", actor=each.name, message=each.message_type, age_s=each.age_s)
+                self.runtime.interrupt(each.name)
+
+    # --- stop ------------------------------------------------------------------------------
+
+    async def drain(self) -> None:
+        """Accept and dispatch no more, and let calls that are out end, `server.drain` at most."""
+        try:
+            async with asyncio.timeout(self.settings.server.drain):
+                for route in self._routes:
+                    await self._drain_lane(f"queue:{route.channel}")
+        except TimeoutError:
+            log.warning("drain_incomplete", left="calls still out keep their intent on disk")
+
+    async def _drain_lane(self, name: str) -> None:
+        while True:
+            try:
+                await self.runtime.ref(name).ask(Drain(), self.settings.server.drain)
+            except ClarionError as error:  # its actor crashed meanwhile: tell the next instance
+                log.warning("drain_again", actor=name, error=str(error))
+                await asyncio.sleep(HUNG_CHECK_S / 100)
+            else:
+                return
+
+    async def stop(self) -> None:
+        """Stop the actors, then make durable what they still had to say."""
+        if self._hung_check is not None:
+            self._hung_check.cancel()
+        for each in reversed(self.runtime.statistics()):
+            if each.name != "journal":
+                await self.runtime.stop(each.name, STOP_S)
+        if self._writer is not None:
+            await self._flush(self._writer)
+        await self.runtime.close(STOP_S)
+        self.reader.close()
+        self._store.close()
+
+    async def _flush(self, writer: Writer) -> None:
+        """Commit what the actors told the Journal, and hear of it while the Journal lives."""
+        journal = self.runtime.ref("journal")
+        try:
+            await journal.ask(Snapshot())  # Behind every command that was told before.
+        except ClarionError as error:
+            log.error("journal_silent", error=str(error))
+        if not await asyncio.to_thread(writer.close, STOP_S):
+            log.error("flush_incomplete", left=writer.pending)
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, surroundings: Surroundings | None = None
+) -> AsyncIterator[Engine]:
+    """Start an engine, and stop it at the end of the block."""
+    engine = Engine(settings, surroundings)
+    try:
+        await engine.start()
+        yield engine
+    finally:
+        await engine.stop()
+
+
+@asynccontextmanager
+async def start(
+    settings: Settings | str | Path | None = None, **overrides: Mapping[str, Any]
+) -> AsyncIterator[Service]:
+    """Run Clarion inside this process, without HTTP, and hand out its service.
+
+    `settings` is a path (default: `settings.toml` where there is one) or loaded settings.
+    Raises: SettingsError, StoreLocked, StorageUnavailable.
+    """
+    loaded = settings if isinstance(settings, Settings) else load(settings, overrides=overrides)
+    async with running(loaded) as engine:
+        try:
+            yield engine.service
+        finally:
+            await engine.drain()
+
+
+async def serve(settings: Settings) -> int:
+    """Serve HTTP until SIGTERM or SIGINT; return the exit code of the process."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    async with running(settings) as engine, _listening(engine):
+        log.info("serving", host=settings.server.host, port=settings.server.port, pid=os.getpid())
+        await _first(ended, engine.failed)
+        log.info("stopping", drain_s=settings.server.drain)
+    return 1 if engine.failed.is_set() else 0
+
+
+async def _first(*events: asyncio.Event) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
+@asynccontextmanager
+async def _listening(engine: Engine) -> AsyncIterator[None]:
+    server = engine.settings.server
+    runner = web.AppRunner(make_app(engine), access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, server.host, server.port).start()
+    except OSError as error:
+        await runner.cleanup()
+        detail = f"cannot listen on {server.host}:{server.port}: {error.strerror}"
+        raise SettingsError([Fault(detail, "server.port")]) from error
+    try:
+        yield
+    finally:
+        await engine.drain()
+        await runner.cleanup()

@@ -1,0 +1,146 @@
+"""What the settings mean to the engine: routes, gates, lanes and breakers as plain plans.
+
+Pure translation, nothing is started here: `app` reads these plans and builds the house.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from clarion.actors.breaker import BreakerContext
+from clarion.actors.messages import CircuitReport
+from clarion.actors.provider import ProviderTimes
+from clarion.actors.lane_settings import LaneSettings
+from clarion.domain.notification import Delivery
+from clarion.policies.clock import Clock
+from clarion.policies.gate import Gate
+from clarion.policies.rate_limit import TokenBucket
+from clarion.policies.routing import RoutePlan
+from clarion.policies.verdict import Rules
+from clarion.providers.base import Adapter
+from clarion.providers.registry import adapter_class
+from clarion.settings import ChannelSettings, ProviderSettings, Settings
+from clarion.supervisor import Memory, ProviderPlan, index_routes
+
+_SQLITE = "sqlite:///"
+_FORCED = {"open": "forced_open", "close": "disabled"}
+"""An operator's word for a breaker -> the state that it restores."""
+
+Controls = dict[tuple[str, str], tuple[str, str, float]]
+"""(kind, name) -> (value, who, at): the operators' decisions, from the store."""
+
+
+def store_url(settings: Settings) -> str:
+    """Return the URL of the store; a relative SQLite path counts from the settings file."""
+    url = settings.storage.url
+    if not url.startswith(_SQLITE):
+        return url
+    return _SQLITE + str(settings.base_dir / url.removeprefix(_SQLITE))
+
+
+def store_path(settings: Settings) -> Path:
+    """Return the path of the database file."""
+    return Path(store_url(settings).removeprefix(_SQLITE))
+
+
+def routes(settings: Settings) -> list[RoutePlan]:
+    """Return every channel's route."""
+    return [_route(name, channel) for name, channel in settings.channels.items()]
+
+
+def _route(name: str, channel: ChannelSettings) -> RoutePlan:
+    return RoutePlan(
+        channel=name,
+        providers=tuple(channel.providers),
+        is_weighted=channel.strategy == "weighted",
+        weights=channel.weights,
+        spill_after_s=channel.spill_after,
+    )
+
+
+def provider_plans(settings: Settings, plans: Sequence[RoutePlan], clock: Clock) -> list[ProviderPlan]:
+    """Return what the Supervisor has to know of each provider that some route uses."""
+    channels = index_routes(plans)
+    return [
+        ProviderPlan(
+            name=name,
+            kind=settings.providers[name].kind,
+            channels=served,
+            max_concurrent=settings.providers[name].max_concurrent,
+            misconfigured_probe_s=settings.providers[name].misconfigured_probe,
+            make_gate=_gate_maker(name, settings.providers[name], clock),
+        )
+        for name, served in channels.items()
+    ]
+
+
+def _gate_maker(name: str, provider: ProviderSettings, clock: Clock) -> Callable[[], Gate]:
+    limit = provider.rate_limit
+    return lambda: Gate(
+        name,
+        provider.max_concurrent,
+        TokenBucket(limit.per_second, limit.burst, clock.monotonic),
+    )
+
+
+def lane_settings(plan: RoutePlan, settings: Settings, rng: Callable[[], float]) -> LaneSettings:
+    """Return how one lane works."""
+    return LaneSettings(
+        plan=plan,
+        rules=Rules(
+            settings.channels[plan.channel].retry,
+            unknown_grace_s=settings.defaults.unknown_grace,
+            rng=rng,
+        ),
+        call_timeout_s={name: settings.providers[name].timeout for name in plan.providers},
+        max_in_memory=settings.queue.max_in_memory,
+        max_pending=settings.queue.max_pending,
+        delivery=Delivery(settings.defaults.delivery),
+        expires_after_s=settings.defaults.expires_after,
+    )
+
+
+def breaker_context(name: str, settings: Settings) -> BreakerContext:
+    """Return how one provider's breaker works."""
+    provider = settings.providers[name]
+    capped_s = [
+        channel.retry.retry_after_max
+        for channel in settings.channels.values()
+        if name in channel.providers
+    ]
+    return BreakerContext(
+        provider.breaker,
+        misconfigured_probe_s=provider.misconfigured_probe,
+        retry_after_max_s=max(capped_s),
+    )
+
+
+def provider_times(name: str, settings: Settings) -> ProviderTimes:
+    """Return the durations of one provider."""
+    provider = settings.providers[name]
+    return ProviderTimes(provider.timeout, provider.health_every)
+
+
+def adapter_maker(name: str, settings: Settings, clock: Clock) -> Callable[[], Adapter]:
+    """Return what makes a provider's adapter, anew at each start of its actor."""
+    provider = settings.providers[name]
+    make = adapter_class(provider.kind)
+    return lambda: make(
+        name,
+        provider.config,
+        max_concurrent=provider.max_concurrent,
+        clock=clock,
+        public_url=settings.server.public_url,
+        base_dir=settings.base_dir,
+    )
+
+
+def remember_controls(memory: Memory, settings: Settings, controls: Controls) -> None:
+    """Take over what operators decided in an earlier life; their word wins over the settings."""
+    memory.disabled.update(name for name, each in settings.providers.items() if not each.enabled)
+    for (kind, name), (value, _who, _at) in controls.items():
+        if kind == "provider":
+            (memory.disabled.add if value == "disabled" else memory.disabled.discard)(name)
+        elif kind == "breaker" and value in _FORCED:
+            memory.reports[name] = CircuitReport(name, _FORCED[value], 0, None, 0)

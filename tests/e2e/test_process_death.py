@@ -1,0 +1,141 @@
+"""Death of the process: by kill -9, by SIGTERM, by a full disk. Nothing accepted is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+
+import aiohttp
+
+ROUNDS = 4
+SLOTS = 8
+
+
+class Load:
+    """Posts e-mails one after another on a few connections and keeps the ids of every 202."""
+
+    def __init__(self, clarion, house, workers=4):
+        self.accepted = []
+        self.refused = []
+        self._clarion = clarion
+        self._house = house
+        self._number = 0
+        self._is_over = False
+        self._tasks = [asyncio.create_task(self._work()) for _ in range(workers)]
+
+    async def _work(self):
+        while not self._is_over:
+            self._number += 1
+            try:
+                answer = await self._clarion.client.request(
+                    "POST", "/v1/notifications", json=self._house.email(self._number)
+                )
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                await asyncio.sleep(0.02)
+                continue
+            if answer.status == 202:
+                self.accepted.append(answer.body["id"])
+            else:
+                self.refused.append(answer)
+                await asyncio.sleep(0.02)
+
+    async def stop(self):
+        self._is_over = True
+        await asyncio.gather(*self._tasks)
+
+
+async def marked(client, ids):
+    """Return those of the ids that say that they may have been delivered twice."""
+    return {id_ for id_ in ids if (await client.get(id_))["possibly_duplicated"]}
+
+
+async def test_nothing_is_lost_when_the_process_is_killed_again_and_again(house):
+    """Every 202 ends delivered; duplicates are at most what was in flight, each one marked."""
+    provider = await house.sendgrid()
+    provider.latency_s = 0.02
+    house.configure(
+        {"only": provider.settings(bulkhead={"max_concurrent": SLOTS})}, {"email": ["only"]}
+    )
+    clarion = await house.start()
+    load = Load(clarion, house)
+    for _ in range(ROUNDS):
+        n = len(load.accepted)
+        await house.until(lambda n=n: len(load.accepted) > n + 60)
+        await clarion.kill()
+        await clarion.start()
+    await load.stop()
+    stats = await clarion.client.wait_drained()
+
+    assert set(load.accepted) <= set(provider.deliveries)
+    assert stats["by_status"] == {"sent": stats["accepted"]}
+    doubled = set(provider.duplicates())
+    assert len(doubled) <= ROUNDS * SLOTS
+    assert doubled <= await marked(clarion.client, doubled)
+
+
+async def test_sigterm_lets_calls_end_and_exits_with_0(house):
+    """Nothing is lost and nothing doubled; what was not sent is sent by the next process."""
+    provider = await house.sendgrid()
+    provider.latency_s = 0.1
+    house.configure(
+        {"only": provider.settings(bulkhead={"max_concurrent": SLOTS})}, {"email": ["only"]}
+    )
+    clarion = await house.start()
+    load = Load(clarion, house)
+    await house.until(lambda: len(load.accepted) > 200)
+
+    assert await clarion.terminate() == 0
+
+    await load.stop()
+    assert provider.in_flight == 0
+    await clarion.start()
+    stats = await clarion.client.wait_drained()
+    assert set(load.accepted) <= set(provider.deliveries)
+    assert provider.duplicates() == {}
+    assert stats["by_status"] == {"sent": stats["accepted"]}
+
+
+async def test_a_full_disk_refuses_and_keeps(house):
+    """Accepting answers 503, reading goes on, and all recovers when space returns."""
+    provider = await house.sendgrid()
+    house.configure(
+        {"only": provider.settings(bulkhead={"max_concurrent": SLOTS})}, {"email": ["only"]}
+    )
+    clarion = await house.start()
+    provider.latency_s = 0.2
+    ids = await house.send_all(clarion.client, [house.email(n) for n in range(50)])
+    await provider.wait_for(lambda: provider.in_flight == SLOTS)
+    unlimited = resource.prlimit(clarion.pid, resource.RLIMIT_FSIZE)
+
+    resource.prlimit(clarion.pid, resource.RLIMIT_FSIZE, (4096, unlimited[1]))
+
+    async def is_refused():
+        answer = await clarion.client.request("POST", "/v1/notifications", json=house.email("x"))
+        return answer if answer.status == 503 else None
+
+    refusal = await house.until(is_refused)
+    assert refusal.headers["Content-Type"].startswith("application/problem+json")
+    assert "Retry-After" in refusal.headers
+    assert (await clarion.client.get(ids[0]))["id"] == ids[0]
+    health = await clarion.client.health()
+    assert health.body["functions"]["accept"] != "pass"
+    assert health.body["functions"]["search"] == "pass"
+    assert (await clarion.client.request("GET", "/readyz")).status == 503
+    assert (await clarion.client.request("GET", "/livez")).status == 200
+
+    resource.prlimit(clarion.pid, resource.RLIMIT_FSIZE, unlimited)
+    stats = await clarion.client.wait_drained()
+    assert set(ids) <= set(provider.deliveries)
+    assert stats["by_status"] == {"sent": stats["accepted"]}
+    assert provider.duplicates() == {}
+    assert (await clarion.client.request("GET", "/readyz")).status == 200
+
+
+async def test_a_second_process_on_the_same_file_refuses_to_start(house):
+    """Two writers on one file would lose work; the message says which file and what to do."""
+    house.configure({"out": {"kind": "outbox"}}, {"email": ["out"]})
+    await house.start()
+    import pytest
+
+    with pytest.raises(RuntimeError, match="another process"):
+        await house.start()

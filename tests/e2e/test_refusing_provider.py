@@ -1,0 +1,87 @@
+"""Throttling and wrong credentials are no failures of the provider, and are not treated as such."""
+
+from __future__ import annotations
+
+from clarion.testing import Fault
+
+RETRY_AFTER_S = 1.5
+
+
+async def test_nothing_goes_to_a_throttling_provider_before_its_time(house):
+    """Retry-After is kept; the circuit stays closed, attempts unburnt; the fallback helps out."""
+    primary, second = await house.sendgrid(), await house.sendgrid()
+    house.configure(
+        {
+            "primary": primary.settings(bulkhead={"max_concurrent": 1}),
+            "second": second.settings(),
+        },
+        {"email": ["primary", "second"]},
+    )
+    primary.behave(Fault.throttled(RETRY_AFTER_S), times=1)
+    clarion = await house.start()
+    ids = await house.send_all(clarion.client, [house.email(n) for n in range(30)])
+    await clarion.client.wait_drained()
+
+    assert second.deliveries.total() == 30
+    state = house.provider(await clarion.client.providers(), "primary")
+    assert state["circuit"] == "closed"
+    assert state["state"] == "throttled"
+    for id_ in ids:
+        assert (await clarion.client.get(id_))["attempts"] <= 1
+
+    async def is_back():
+        await clarion.client.post(**house.email("late"))
+        return primary.deliveries.total()
+
+    await house.until(is_back)
+    first, *later = [request for request in primary.requests if request.is_send]
+    assert later[0].at - first.at >= RETRY_AFTER_S
+
+
+async def test_wrong_credentials_are_told_and_the_rest_goes_elsewhere(house):
+    """MISCONFIGURED at once; `/health` and the log say what to fix."""
+    primary, second = await house.sendgrid(), await house.sendgrid()
+    house.configure(
+        {
+            "primary": primary.settings(api_key="SG.wrong", bulkhead={"max_concurrent": 2}),
+            "second": second.settings(),
+        },
+        {"email": ["primary", "second"]},
+    )
+    clarion = await house.start()
+    await house.send_all(clarion.client, [house.email(n) for n in range(40)])
+    stats = await clarion.client.wait_drained()
+
+    assert stats["by_status"] == {"sent": 40}
+    assert second.deliveries.total() == 40
+    assert len([each for each in primary.requests if each.is_send]) <= 2
+    health = (await clarion.client.health()).body
+    assert health["status"] == "warn"
+    assert "misconfigured" in str(health["checks"]["provider:primary"])
+    assert "provider_misconfigured" in clarion.log
+    assert "[providers.primary]" in clarion.log
+    assert 'circuit_breaker_state{name="primary"} 2.0' in await clarion.client.metrics()
+
+
+async def test_a_corrected_account_is_found_by_its_probe(house):
+    """After `misconfigured_probe` one health probe, then one real send, then all."""
+    only = await house.sendgrid()
+    house.configure(
+        {"only": only.settings(misconfigured_probe=0.3, bulkhead={"max_concurrent": 2})},
+        {"email": ["only"]},
+    )
+    only.behave(Fault.unauthorized())
+    clarion = await house.start()
+    ids = await house.send_all(clarion.client, [house.email(n) for n in range(20)])
+
+    async def is_held():
+        return (await clarion.client.get(ids[-1]))["held"]
+
+    await house.until(is_held)
+    await house.until(lambda: [each for each in only.requests if not each.is_send])
+    tried = len([each for each in only.requests if each.is_send])
+    assert tried <= 2
+    only.recover()
+    stats = await clarion.client.wait_drained()
+    assert stats["by_status"] == {"sent": 20}
+    assert only.duplicates() == {}
