@@ -137,9 +137,7 @@ class Lane(Actor):
     def cancel(self, message: CancelNotification) -> object:
         if not self._hear(message):
             return NO_REPLY
-        return self._house.write(
-            command.Cancel(self._channel, message.id, self._house.clock.now())
-        )
+        return self._house.write(command.Cancel(self._channel, message.id, self._house.clock.now()))
 
     @handles(PauseLane, ResumeLane)
     def control(self, message: PauseLane | ResumeLane) -> object:

@@ -28,6 +28,7 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_ORDINARY = re.compile(rf"{_LOCAL.pattern}@(?:{_LABEL}\.)+[A-Za-z]{{2,63}}")
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?")
@@ -65,6 +66,12 @@ def wire_form(to: str) -> str:
 
 
 def _email(to: str) -> str:
+    if len(to) <= MAX_LOCAL and _ORDINARY.fullmatch(to):
+        return to
+    return _checked_email(to)
+
+
+def _checked_email(to: str) -> str:
     if len(to) > MAX_EMAIL:
         raise ValueError(f"is {len(to)} characters long; {MAX_EMAIL} are the most")
     if any(sign in to for sign in ' \t\r\n<>,;"()'):

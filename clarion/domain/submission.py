@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
@@ -43,14 +43,10 @@ MAX_SUBJECT = 998
 MAX_FAULTS = 100
 """Faults reported of one request at most, so that a bad one cannot cost a long answer."""
 
-PRIORITIES = {priority.label: priority for priority in Priority}
-DELIVERIES = {delivery.value: delivery for delivery in Delivery}
-
 _NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
     Channel.EMAIL: (("text", "html"), "an e-mail needs text or html"),
     Channel.WEBHOOK: (("text", "data"), "a webhook needs text or data"),
 }
-_KNOWN = frozenset(FIELDS)
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -82,32 +78,20 @@ def draft_from(
     """
     if not isinstance(fields, Mapping):
         raise InvalidNotification([Fault("a notification is a JSON object", "")])
-    form = _Form(fields, rules, now)
-    form.check_names()
-    channel = form.channel()
-    content = form.content(channel)
-    send_at, expires_at = form.instants()
-    priority = form.choice("priority", PRIORITIES)
-    delivery = form.choice("delivery", DELIVERIES)
-    tenant, reference = form.line("tenant", MAX_NAME), form.line("reference", MAX_NAME)
-    metadata = form.tree("metadata", rules.max_metadata_bytes)
-    form.check_key(idempotency_key)
-    form.check_correlation(correlation_id)
-    form.raise_faults()
-    return Draft(
-        channel=channel,
-        content=content,
-        priority=Priority.NORMAL if priority is None else priority,
-        send_at=send_at,
-        expires_at=expires_at,
-        delivery=delivery,
-        tenant=tenant or None,
-        reference=reference or None,
-        metadata=metadata or {},
-        idempotency_key=idempotency_key,
+    form = _Form(rules, now)
+    form.read(fields)
+    form.check_together()
+    if idempotency_key is not None:
+        form.check_key(idempotency_key)
+    if correlation_id:
+        form.check_correlation(correlation_id)
+    if form.faults:
+        raise InvalidNotification(form.faults)
+    return form.draft(
+        idempotency_key,
         # Only a key that returns is ever compared.
-        fingerprint=fingerprint(fields) if idempotency_key is not None else "",
-        correlation_id=correlation_id,
+        "" if idempotency_key is None else fingerprint(fields),
+        correlation_id,
     )
 
 
@@ -121,187 +105,226 @@ def _plain(value: object) -> object:
     return dict(value) if isinstance(value, Mapping) else str(value)
 
 
-class _Form:
-    """The fields of one request, read one by one; gathers what is wrong with them."""
+# --- single fields: each reader takes a value that is not null, and raises ValueError --------
 
-    def __init__(self, fields: Mapping[str, Any], rules: Rules, now: float) -> None:
-        self._fields = fields
-        self._rules = rules
-        self._now = now
-        self._faults: list[Fault] = []
-        self._pointers: set[str] = set()
 
-    def report(self, detail: str, pointer: str) -> None:
-        self._pointers.add(pointer)
-        if len(self._faults) < MAX_FAULTS:
-            self._faults.append(Fault(detail, pointer))
-
-    def raise_faults(self) -> None:
-        if self._faults:
-            raise InvalidNotification(self._faults)
-
-    def _report_field(self, name: str, detail: str) -> None:
-        self.report(f"{name} {detail}", f"/{name}")
-
-    # --- kinds of fields -------------------------------------------------------------------
-
-    def _string(self, name: str) -> str | None:
-        value = self._fields.get(name)
-        if value is None or type(value) is str:
-            return value
-        if isinstance(value, str):
-            return str.__str__(value)
-        self._report_field(name, f"must be a string, not {type_name(value)}")
-        return None
-
-    def line(self, name: str, max_length: int) -> str | None:
-        """Read a text of one line."""
-        value = self._string(name)
-        if value is not None:
-            fault = line_fault(value, max_length)
-            if fault is not None:
-                self._report_field(name, fault)
+def _string(value: object) -> str:
+    if type(value) is str:
         return value
+    if isinstance(value, str):
+        # A subclass (an enumeration, say) becomes plain.
+        return str.__str__(value)
+    raise ValueError(f"must be a string, not {type_name(value)}")
 
-    def _body(self, name: str) -> str | None:
-        value = self._string(name)
-        if value is not None:
-            fault = text_fault(value)
-            if fault is not None:
-                self._report_field(name, fault)
-        return value
 
-    def tree(self, name: str, max_bytes: int) -> dict[str, Any] | None:
-        """Read an object of any depth that can be stored."""
-        value = self._fields.get(name)
-        if value is None:
-            return None
-        if not isinstance(value, Mapping):
-            self._report_field(name, f"must be an object, not {type_name(value)}")
-            return None
-        copied: dict[str, Any] = Walk(max_bytes, self.report).copy(value, f"/{name}")
-        return copied
+def _line(max_length: int) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        text = _string(value)
+        fault = line_fault(text, max_length)
+        if fault is not None:
+            raise ValueError(fault)
+        return text
 
-    def choice(self, name: str, choices: Mapping[str, Choice]) -> Choice | None:
-        """Read one of a few words."""
-        value = self._fields.get(name)
-        if value is None or (isinstance(value, Enum) and value in choices.values()):
-            return value
+    return read
+
+
+def _body(value: object) -> str:
+    text = _string(value)
+    fault = text_fault(text)
+    if fault is not None:
+        raise ValueError(fault)
+    return text
+
+
+def _choice(choices: Mapping[str, Choice]) -> Callable[[object], Choice]:
+    def read(value: object) -> Choice:
+        for choice in choices.values():
+            if value is choice:
+                return choice
         found = choices.get(value) if isinstance(value, str) else None
         if found is None:
-            self._report_field(name, f"must be one of {', '.join(choices)}")
+            raise ValueError(f"must be one of {', '.join(choices)}")
         return found
 
-    def _instant(self, name: str) -> float | None:
-        value = self._fields.get(name)
-        if value is None:
-            return None
-        try:
-            return parse_instant(value)
-        except ValueError as error:
-            self._report_field(name, str(error))
-            return None
+    return read
 
-    # --- the fields ------------------------------------------------------------------------
 
-    def check_names(self) -> None:
-        """Report every field that there is not, with the one that may be meant."""
-        for name in self._fields:
-            if name not in _KNOWN and len(self._faults) < MAX_FAULTS:
-                self.report(_unknown_field(name), pointer_to("", name))
+_READERS: dict[str, Callable[[object], Any]] = {
+    "channel": _string,
+    "to": _string,
+    "subject": _line(MAX_SUBJECT),
+    "text": _body,
+    "html": _body,
+    "priority": _choice({priority.label: priority for priority in Priority}),
+    "send_at": parse_instant,
+    "expires_at": parse_instant,
+    "delivery": _choice({delivery.value: delivery for delivery in Delivery}),
+    "tenant": _line(MAX_NAME),
+    "reference": _line(MAX_NAME),
+}
+_read_key = _line(MAX_KEY)
+_TREES = frozenset({"data", "metadata", "headers"})
 
-    def channel(self) -> str:
-        """Read the channel, which has to be configured."""
-        value = self._string("channel")
-        if value is None:
-            self._require("channel")
-        elif value not in self._rules.channels:
-            configured = ", ".join(sorted(self._rules.channels))
-            hint = _did_you_mean(value, self._rules.channels)
-            self.report(
-                f"the channel {shown(value)} is not configured{hint}; configured: {configured}",
-                "/channel",
-            )
-        return value or ""
 
-    def _require(self, name: str) -> None:
-        # A field of a wrong type is there; its fault is reported already.
-        if f"/{name}" not in self._pointers:
+class _Form:
+    """The fields of one request: first each for itself, then what they mean together."""
+
+    def __init__(self, rules: Rules, now: float) -> None:
+        self.faults: list[Fault] = []
+        self._rules = rules
+        self._now = now
+        self._values: dict[str, Any] = {}
+        self._spoilt: set[str] = set()
+        """Fields that are there and wrong; nothing else is said about them."""
+
+    def _report(self, detail: str, pointer: str) -> None:
+        if len(self.faults) < MAX_FAULTS:
+            self.faults.append(Fault(detail, pointer))
+
+    def _report_field(self, name: str, detail: str) -> None:
+        self._spoilt.add(name)
+        self._report(f"{name} {detail}", f"/{name}")
+
+    # --- each for itself -------------------------------------------------------------------
+
+    def read(self, fields: Mapping[str, Any]) -> None:
+        """Read all fields; what is wrong is left out and reported."""
+        for name, value in fields.items():
+            reader = _READERS.get(name)
+            if reader is None:
+                self._read_other(name, value)
+            elif value is not None:
+                try:
+                    self._values[name] = reader(value)
+                except ValueError as error:
+                    self._report_field(name, str(error))
+            if len(self.faults) >= MAX_FAULTS:
+                return
+
+    def _read_other(self, name: str, value: object) -> None:
+        if name not in _TREES:
+            self._report(_unknown_field(name), pointer_to("", name))
+        elif isinstance(value, Mapping):
+            self._values[name] = self._tree(name, value)
+        elif value is not None:
+            self._report_field(name, f"must be an object, not {type_name(value)}")
+
+    def _tree(self, name: str, value: Mapping[Any, Any]) -> dict[str, Any]:
+        if name == "headers":
+            return read_headers(value, "/headers", self._report)
+        is_body = name == "data"
+        limit = self._rules.max_body_bytes if is_body else self._rules.max_metadata_bytes
+        copied: dict[str, Any] = Walk(limit, self._report).copy(value, f"/{name}")
+        return copied
+
+    # --- together --------------------------------------------------------------------------
+
+    def check_together(self) -> None:
+        """Check what depends on more than one field."""
+        self._check_channel()
+        self._check_address()
+        self._check_size()
+        if "send_at" in self._values or "expires_at" in self._values:
+            self._check_times()
+
+    def _is_missing(self, name: str) -> bool:
+        if name in self._values:
+            return False
+        if name not in self._spoilt:
             self._report_field(name, "is missing")
+        return True
 
-    def content(self, channel: str) -> Content:
-        """Read what is sent, and to whom."""
-        to = self._address(channel)
-        subject = self.line("subject", MAX_SUBJECT)
-        text, html = self._body("text"), self._body("html")
-        data = self.tree("data", self._rules.max_body_bytes)
-        self._check_size(text, html)
-        self._check_needs(channel, {"text": text, "html": html, "data": data})
-        headers = self._fields.get("headers")
-        if headers is not None:
-            headers = read_headers(headers, "/headers", self.report)
-        return Content(to, subject, text, html, data, headers)
+    def _check_channel(self) -> None:
+        if self._is_missing("channel"):
+            return
+        channel, channels = self._values["channel"], self._rules.channels
+        if channel in channels:
+            self._check_needs(channel)
+            return
+        self._report(
+            f"the channel {shown(channel)} is not configured{_did_you_mean(channel, channels)};"
+            f" configured: {', '.join(sorted(channels))}",
+            "/channel",
+        )
 
-    def _address(self, channel: str) -> str:
-        value = self._string("to")
-        if value is None:
-            self._require("to")
-            return ""
+    def _check_needs(self, channel: str) -> None:
+        names, detail = _NEEDS.get(channel) or (("text",), f"{channel} needs text")
+        for name in names:
+            if name in self._spoilt or _is_something(self._values.get(name)):
+                return
+        self._report(f"nothing to send: {detail}", f"/{names[0]}")
+
+    def _check_address(self) -> None:
+        if self._is_missing("to"):
+            return
         try:
-            return parse_address(channel, value)
+            address = parse_address(self._values.get("channel", ""), self._values["to"])
         except ValueError as error:
             self._report_field("to", str(error))
-            return ""
+        else:
+            self._values["to"] = address
 
-    def _check_size(self, text: str | None, html: str | None) -> None:
-        size = size_bytes(text or "") + size_bytes(html or "")
-        if size > self._rules.max_body_bytes:
-            name = "text" if html is None else "html"
-            limit = f"{self._rules.max_body_bytes:,} bytes are the most"
-            self._report_field(name, f"makes the message {size:,} bytes large; {limit}")
+    def _check_size(self) -> None:
+        text, html = self._values.get("text", ""), self._values.get("html", "")
+        limit = self._rules.max_body_bytes
+        size = size_bytes(text) + size_bytes(html)
+        if size > limit:
+            name = "html" if html else "text"
+            self._report_field(
+                name, f"makes the message {size:,} bytes large; {limit:,} bytes are the most"
+            )
 
-    def _check_needs(self, channel: str, given: Mapping[str, object]) -> None:
-        if channel not in self._rules.channels:
-            return
-        names, detail = _NEEDS.get(channel) or (("text",), f"{channel} needs text")
-        if any(f"/{name}" in self._pointers for name in names):
-            return
-        if not any(_is_something(given[name]) for name in names):
-            self.report(f"nothing to send: {detail}", f"/{names[0]}")
-
-    def instants(self) -> tuple[float | None, float | None]:
-        """Read when to send and when it is too late."""
-        send_at, expires_at = self._instant("send_at"), self._instant("expires_at")
+    def _check_times(self) -> None:
+        send_at, expires_at = self._values.get("send_at"), self._values.get("expires_at")
         limit_s = self._rules.max_ahead_s
+        too_far = f"lies more than {limit_s / 86_400:g} days ahead"
         start_at = self._now if send_at is None else max(self._now, send_at)
         if start_at > self._now + limit_s:
-            self._report_field("send_at", f"lies more than {limit_s / 86_400:g} days ahead")
+            self._report_field("send_at", too_far)
         if expires_at is None:
-            return send_at, None
+            return
         if expires_at <= self._now:
             self._report_field("expires_at", "must lie after now")
         elif expires_at <= start_at:
             self._report_field("expires_at", "must lie after send_at")
         elif expires_at > start_at + limit_s:
-            self._report_field("expires_at", f"lies more than {limit_s / 86_400:g} days ahead")
-        return send_at, expires_at
+            self._report_field("expires_at", too_far)
 
     def check_key(self, key: object) -> None:
         """Check the idempotency key, which comes from a header or from an item of a batch."""
-        if key is None:
-            return
-        if not isinstance(key, str):
-            fault: str | None = f"must be a string, not {type_name(key)}"
-        else:
-            fault = line_fault(key, MAX_KEY) if key.strip() else "is empty"
+        try:
+            fault = None if _read_key(key).strip() else "is empty"
+        except ValueError as error:
+            fault = str(error)
         if fault is not None:
-            self.report(f"the idempotency key {fault}", "/idempotency_key")
+            self._report(f"the idempotency key {fault}", "/idempotency_key")
 
     def check_correlation(self, correlation_id: str) -> None:
         """Check the id that joins log lines; it is stored too."""
         fault = line_fault(correlation_id, MAX_NAME)
         if fault is not None:
-            self.report(f"the correlation id {fault}", "/correlation_id")
+            self._report(f"the correlation id {fault}", "/correlation_id")
+
+    def draft(self, key: str | None, fingerprint: str, correlation_id: str) -> Draft:
+        """Return the draft of a form without faults."""
+        value = self._values.get
+        return Draft(
+            channel=self._values["channel"],
+            content=Content(
+                self._values["to"], value("subject"), value("text"), value("html"),
+                value("data"), value("headers"),
+            ),
+            priority=value("priority", Priority.NORMAL),
+            send_at=value("send_at"),
+            expires_at=value("expires_at"),
+            delivery=value("delivery"),
+            tenant=value("tenant") or None,
+            reference=value("reference") or None,
+            metadata=value("metadata") or {},
+            idempotency_key=key,
+            fingerprint=fingerprint,
+            correlation_id=correlation_id,
+        )  # fmt: skip
 
 
 def _is_something(value: object) -> bool:

@@ -103,13 +103,13 @@ class Walk:
     def copy(self, value: object, pointer: str, depth: int = 1) -> Any:
         """Return a copy; what it leaves out has been reported."""
         match value:
-            case None | bool():
-                self._spend(4, pointer)
             case str():
                 self._check(text_fault(value), pointer)
                 self._spend(size_bytes(value) + 2, pointer)
                 # A subclass (an enumeration, say) becomes plain.
                 return value if type(value) is str else str.__str__(value)
+            case None | bool():
+                self._spend(4, pointer)
             case int() | float():
                 self._spend(8, pointer)
                 self._check(_number_fault(value), pointer)
@@ -138,14 +138,21 @@ class Walk:
         for key, each in value.items():
             if self.is_over:
                 break
-            place = pointer_to(pointer, key)
-            if isinstance(key, str):
-                self._check(text_fault(key), place, "the name ")
-                self._spend(size_bytes(key) + 4, pointer)
+            if _is_plain(key) and _is_plain(each):
+                # Nearly every member is one: it has no fault, so it needs no pointer.
+                self._spend(len(key) + len(each) + 6, pointer)
+                copied[key] = each
             else:
-                self._report(f"the name must be a string, not {type_name(key)}", place)
-            copied[key] = self.copy(each, place, depth + 1)
+                copied[key] = self._copy_member(key, each, pointer_to(pointer, key), depth)
         return copied
+
+    def _copy_member(self, key: object, value: object, place: str, depth: int) -> Any:
+        if isinstance(key, str):
+            self._check(text_fault(key), place, "the name ")
+            self._spend(size_bytes(key) + 4, place)
+        else:
+            self._report(f"the name must be a string, not {type_name(key)}", place)
+        return self.copy(value, place, depth + 1)
 
     def _check(self, fault: str | None, pointer: str, subject: str = "") -> None:
         if fault is not None:
@@ -157,6 +164,10 @@ class Walk:
             if self._left_bytes < 0:
                 top = "/".join(pointer.split("/")[:2])
                 self._report(f"is larger than {self._max_bytes:,} bytes", top)
+
+
+def _is_plain(value: object) -> bool:
+    return type(value) is str and value.isascii() and _UNFIT_IN_TEXT.search(value) is None
 
 
 def _number_fault(value: float) -> str | None:

@@ -49,9 +49,13 @@ def story(status: Status, *, held_reason: str | None = None, **fields: Any) -> s
 ALL = [
     (status, reason, waiting, calls, doubled, held)
     for status, reason, waiting, calls, doubled, held in itertools.product(
-        Status, [None, *Reason], [None, "retry", "receipt", "schedule"],
-        [(), (call(),), (call(outcome="unknown", detail=""),)], [False, True], [None, HELD],
-    )  # fmt: skip
+        Status,
+        [None, *Reason],
+        [None, "retry", "receipt", "schedule"],
+        [(), (call(),), (call(outcome="unknown", detail=""),)],
+        [False, True],
+        [None, HELD],
+    )
 ]
 
 

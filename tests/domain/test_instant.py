@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -56,10 +57,8 @@ def test_an_aware_datetime_is_an_instant() -> None:
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
 def test_the_ends_of_time_do_not_overflow(text: str) -> None:
     """Whatever is written, the answer is an instant or a ValueError."""
-    try:
+    with suppress(ValueError):
         parse_instant(text)
-    except ValueError:
-        pass
 
 
 @given(st.integers(0, 4_000_000_000_000))
