@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -151,34 +152,36 @@ class Twilio:
         flaw = flaw_in_headers(outgoing.content)
         if flaw is not None:
             return flaw
-        exchange = _Exchange(wire)
-        token = _exchange.set(exchange)
+        form = self._form(outgoing)
         try:
-            await self._client.messages.create_async(**self._form(outgoing))
+            reply = await self._carry(wire, lambda: self._client.messages.create_async(**form))
         except BROKEN as error:
             return answer_for_exception(error, wire)
-        except TwilioException:
-            if exchange.reply is None:
-                raise
-        finally:
-            _exchange.reset(token)
-        return self._judge(exchange, outgoing.content.to)
+        return self._judge(reply, outgoing.content.to)
 
     async def probe(self) -> Health:
         """Fetch the account; it has to be active."""
-        exchange = _Exchange(Wire())
-        token = _exchange.set(exchange)
+        account = self._client.api.v2010.accounts(self._config.account_sid)
         try:
-            account = self._client.api.v2010.accounts(self._config.account_sid)
-            await account.fetch_async()
+            reply = await self._carry(Wire(), account.fetch_async)
         except BROKEN as error:
             return Health(False, answer_for_exception(error, Wire()).detail)
+        return self._health(reply)
+
+    async def _carry(self, wire: Wire, ask: Callable[[], Awaitable[Any]]) -> HttpReply:
+        exchange = _Exchange(wire)
+        token = _exchange.set(exchange)
+        try:
+            await ask()
         except TwilioException:
+            # For a refusal, which is read from the reply; without a reply it is a bug of ours.
             if exchange.reply is None:
                 raise
         finally:
             _exchange.reset(token)
-        return self._health(_reply_of(exchange))
+        if exchange.reply is None:
+            raise RuntimeError("the SDK returned without having made a request")
+        return exchange.reply
 
     def _form(self, outgoing: Outgoing) -> dict[str, Any]:
         content = outgoing.content
@@ -192,8 +195,7 @@ class Twilio:
             form["status_callback"] = f"{self._callback_url}?{query}"
         return form
 
-    def _judge(self, exchange: _Exchange, to: str) -> Answer:
-        reply = _reply_of(exchange)
+    def _judge(self, reply: HttpReply, to: str) -> Answer:
         if not 200 <= reply.status < 300:
             return self._refusal(reply, to)
         sid = _document(reply).get("sid")
@@ -261,12 +263,6 @@ class _Transport:
         )
         # Half a document would make the SDK raise whatever its parser raises.
         return Response(exchange.reply.status, "{}", exchange.reply.headers)
-
-
-def _reply_of(exchange: _Exchange) -> HttpReply:
-    if exchange.reply is None:
-        raise RuntimeError("the SDK answered without having made a request")
-    return exchange.reply
 
 
 def _document(reply: HttpReply) -> dict[str, Any]:

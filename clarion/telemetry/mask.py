@@ -17,7 +17,8 @@ _EMAIL = re.compile(
 )
 _QUOTED_EMAIL = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"@(?P<domain>[\w.-]+)")
 _PHONE = re.compile(
-    r"(?P<plus>\+|%2[Bb])(?P<digits>\d(?:[ .()/-]{0,2}\d){6,17})|(?<![\w.-])(?P<bare>\d{7,15})(?![\w]|[.-]\d)"
+    r"(?P<plus>\+|%2[Bb])(?P<digits>\d(?:[ .()/-]{0,2}\d){6,17})"
+    r"|(?<![\w.-])(?P<bare>\d{7,15})(?![\w]|[.-]\d)"
 )
 """Separators inside a number count only after a plus: dates and IP addresses have them too."""
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>[^\s\"'<>]+)")

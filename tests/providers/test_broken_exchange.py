@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 
@@ -26,7 +25,6 @@ def dns_error() -> aiohttp.ClientConnectorDNSError:
 
 BREAKS = [
     (TimeoutError(), "timeout"),
-    (asyncio.TimeoutError(), "timeout"),
     (ConnectionRefusedError(111, "refused"), "connect_failed"),
     (OSError(113, "No route to host"), "connect_failed"),
     (socket.gaierror(-2, "Name or service not known"), "dns_failed"),

@@ -271,7 +271,8 @@ async def test_a_line_break_never_reaches_the_wire(
 ) -> None:
     """Defence in depth: the message is refused, not repaired."""
     message = outgoing(server)
-    bad = replace(message.content, **{place: "x\r\nBcc: evil@example.com"})
+    broken: dict[str, Any] = {place: "x\r\nBcc: evil@example.com"}
+    bad = replace(message.content, **broken)
     wire = Wire()
 
     answer = await adapter.send(replace(message, content=bad), wire)

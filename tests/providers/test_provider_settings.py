@@ -55,7 +55,7 @@ def test_all_kinds_are_made_the_same_way(kind: str) -> None:
 def test_an_unknown_key_is_refused(kind: str) -> None:
     """A misspelt key must not be silently without effect."""
     with pytest.raises(ValidationError, match="Extra inputs"):
-        adapter_class(kind).Config(**MINIMAL[kind], surprise=1)
+        adapter_class(kind).Config(**{**MINIMAL[kind], "surprise": 1})
 
 
 def test_an_unknown_kind_names_the_likely_one() -> None:
@@ -136,7 +136,7 @@ def test_what_the_contract_allows_is_taken(kind: str, table: dict[str, Any]) -> 
 def test_several_faults_are_told_at_once() -> None:
     """Nobody mends a file fault by fault."""
     with pytest.raises(ValidationError) as raised:
-        adapter_class("sendgrid").Config(base_url="x", surprise=1)
+        adapter_class("sendgrid").Config(**{"base_url": "x", "surprise": 1})
 
     places = {error["loc"][0] for error in raised.value.errors()}
     assert places == {"api_key", "from_address", "base_url", "surprise"}

@@ -179,6 +179,17 @@ async def test_a_bad_number_is_found_by_the_servers_own_rules_and_masked(
     assert "5551234567" not in answer.detail
 
 
+async def test_even_a_short_recipient_is_masked_where_it_is_quoted(make: Make, canned: Any) -> None:
+    """A short code looks like any number, but it is the recipient."""
+    adapter = await make(canned_table(canned.url))
+    canned.says(400, '{"code": 21265, "message": "no short code: 54321"}')
+
+    answer = await adapter.send(sms(to="54321"), Wire())
+
+    assert answer.outcome is Outcome.RECIPIENT
+    assert "54321" not in answer.detail
+
+
 @pytest.mark.parametrize(
     ("status", "body", "outcome", "reason"),
     [
