@@ -29,7 +29,7 @@ def serve(
     from clarion.telemetry.log import configure  # noqa: PLC0415
 
     try:
-        configure(log_level, log_json)
+        configure(log_level, log_json, in_background=True)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--log-level") from error
     given = {"host": host, "port": port}

@@ -7,15 +7,19 @@ or into a foreign exception reaches no log.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
-from threading import Lock
+from queue import Full, Queue
+from threading import Lock, Thread
 from typing import IO, Any, Final
 
 import structlog
 
 from clarion.telemetry.mask import HIDDEN, mask_address, mask_text
+
+log = structlog.get_logger(__name__)
 
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -26,6 +30,10 @@ _SECRETS = (
     "api_key", "apikey", "authorization", "auth_token", "cookie", "password", "private_key",
     "secret", "token",
 )  # fmt: skip
+_MAX_WAITING_LINES = 10_000
+"""Lines that a stalled reader may owe us, some 3 MB; what comes then is dropped and counted."""
+_FLUSH_S = 2.0
+"""How long the end of the process waits for the last lines."""
 _DEPTH = 6
 """Nesting that is still masked value by value; what lies deeper is masked as one text."""
 _MAX_TEXT = 20_000
@@ -36,15 +44,24 @@ _Event = MutableMapping[str, Any]
 _Processor = Callable[[Any, str, _Event], Any]
 
 
-def configure(level: str = "INFO", json: bool | None = None, stream: IO[str] | None = None) -> None:
+def configure(
+    level: str = "INFO",
+    json: bool | None = None,
+    stream: IO[str] | None = None,
+    *,
+    in_background: bool = False,
+) -> None:
     """Send all logs of this process to `stream` (None: standard error), from `level` on.
 
     `json` True writes one object a line, False coloured text, None decides by whether `stream` is
-    a terminal. May be called again; the last call counts. Raises ValueError for another level.
+    a terminal. `in_background` writes from a thread, so that a reader that stalls (a paused pager,
+    a log driver) stops the log and not the event loop. May be called again; the last call counts.
+    Raises ValueError for another level.
     """
     if level.upper() not in LEVELS:
         raise ValueError(f"{level!r} is no log level: choose one of {', '.join(LEVELS)}")
-    sink = _Sink(sys.stderr if stream is None else stream)
+    make = _BackgroundSink if in_background else _Sink
+    sink = make(sys.stderr if stream is None else stream)
     number = logging.getLevelNamesMapping()[level.upper()]
     as_json = not sink.isatty() if json is None else json
     shared = _shared_processors()
@@ -189,3 +206,39 @@ class _Sink:
             return self._stream is not None and self._stream.isatty()
         except (OSError, ValueError):
             return False
+
+
+class _BackgroundSink(_Sink):
+    """A sink whose writes happen in a thread; `write` never waits."""
+
+    def __init__(self, stream: IO[str] | None) -> None:
+        super().__init__(stream)
+        self._lines: Queue[str | None] = Queue(_MAX_WAITING_LINES)
+        self._dropped = 0
+        self._thread = Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+
+    def write(self, text: str) -> int:
+        """Hand over to the thread; drop it where too much waits already."""
+        try:
+            self._lines.put_nowait(text)
+        except Full:
+            self._dropped += 1
+        return len(text)
+
+    def close(self, timeout_s: float = _FLUSH_S) -> None:
+        """Write what waits, as far as the reader takes it in time."""
+        atexit.unregister(self.close)
+        try:
+            self._lines.put(None, timeout=timeout_s)
+        except Full:
+            return
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while (line := self._lines.get()) is not None:
+            super().write(line)
+            if self._dropped and self._lines.empty():
+                dropped, self._dropped = self._dropped, 0
+                log.warning("log_lines_dropped", n=dropped)

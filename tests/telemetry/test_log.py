@@ -6,14 +6,19 @@ import io
 import json
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
+import clarion.telemetry
 from clarion.telemetry.log import bind_correlation, configure
 
+_ROOT = Path(clarion.telemetry.__file__).parent.parent.parent
 log = structlog.get_logger(__name__)
 
 
@@ -230,3 +235,37 @@ def test_an_object_that_cannot_be_shown_does_not_lose_the_line() -> None:
     log.info("call_failed", answer=Odd())
 
     assert lines(stream)[0]["answer"] == "<Odd>"
+
+
+def test_a_reader_that_stalls_stops_the_log_and_not_the_caller() -> None:
+    """`clarion serve | less`, paused, must go on delivering; what was lost is said later."""
+    reading, writing = os.pipe()
+    stream = os.fdopen(writing, "w")
+    configure(stream=stream, json=True, in_background=True)
+
+    for number in range(11_000):
+        log.info("call_failed", number=number, detail="x" * 100)
+    read = os.fdopen(reading)
+    seen = [json.loads(read.readline()) for _ in range(10_000)]
+
+    assert [line["number"] for line in seen[:1000]] == list(range(1000))
+    while seen[-1]["event"] != "log_lines_dropped":
+        seen.append(json.loads(read.readline()))
+    assert seen[-1]["n"] + len(seen) - 1 == 11_000
+    stream.close()
+    read.close()
+
+
+def test_the_last_lines_are_written_before_the_process_ends() -> None:
+    """The reason of an end stands in its last line."""
+    code = (
+        "import structlog; from clarion.telemetry.log import configure\n"
+        "configure(json=True, in_background=True)\n"
+        "for n in range(500): structlog.get_logger().info('serving', n=n)"
+    )
+
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert [json.loads(line)["n"] for line in ran.stderr.splitlines()] == list(range(500))
