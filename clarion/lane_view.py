@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -106,7 +107,7 @@ class LaneViews:
         found = await asyncio.gather(*(self.of(channel) for channel in channels))
         if all(found):
             return [lane for lane in found if lane is not None]
-        by_channel = (await reader.stats())["by_channel"]
+        by_channel = await _counts(reader)
         return [
             lane or self._silent(channel, by_channel.get(channel, {}).get("by_status", {}))
             for channel, lane in zip(channels, found, strict=True)
@@ -132,3 +133,12 @@ class LaneViews:
             else "it does not answer: it is starting, stopping or busy",
             is_failed=is_failed,
         )
+
+
+async def _counts(reader: Reader) -> dict[str, Any]:
+    try:
+        counts: dict[str, Any] = (await reader.stats())["by_channel"]
+    except ClarionError:
+        # That a lane is silent is worth showing even when its numbers are not to be had.
+        return {}
+    return counts

@@ -626,6 +626,24 @@ async def test_one_that_ends_meanwhile_is_a_conflict(house: House) -> None:
         await house.service.cancel(found.id)
 
 
+async def test_one_whose_channel_is_gone_from_the_settings_is_a_conflict(house: House) -> None:
+    """There is no lane to ask, and waiting does not bring one."""
+    found = await house.service.submit(MAIL)
+    house.service._channels = ("sms",)
+
+    with pytest.raises(Conflict, match="not configured any more"):
+        await house.service.cancel(found.id)
+
+
+async def test_cancelling_in_a_failed_lane_is_refused_at_once(house: House) -> None:
+    """As sending is."""
+    found = await house.service.submit(MAIL)
+    house.failed.add("email")
+
+    with pytest.raises(LaneClosed):
+        await house.service.cancel(found.id)
+
+
 def _returning(value: Any) -> Any:
     async def read(_id: str) -> Any:
         return value
@@ -666,6 +684,21 @@ async def test_every_lane_is_shown_also_the_silent_and_the_failed(house: House) 
     assert (sms.channel, sms.scheduled, sms.is_failed) == ("sms", 1, True)
     assert "does not answer" in email.problem
     assert "failing" in sms.problem
+
+
+async def test_a_silent_lane_is_shown_even_when_the_store_is_silent_too(house: House) -> None:
+    """Without numbers, but with what is wrong."""
+    house.silent.add("email")
+
+    async def fail() -> Any:
+        raise StorageUnavailable("no")
+
+    house.service._reader.stats = fail  # type: ignore[method-assign]
+
+    email, sms = await house.service.queues()
+
+    assert isinstance(email, SilentLane)
+    assert (email.ready, type(sms)) == (0, LaneSnapshot)
 
 
 async def test_lanes_that_answer_describe_themselves(house: House) -> None:

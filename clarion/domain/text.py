@@ -17,6 +17,9 @@ MAX_DEPTH = 32
 MAX_INTEGER = 2**63
 """Integers are smaller than this: what 64 bits, and so most recipients, can hold."""
 
+_VALUE_BYTES = 8
+"""What any value counts at least: it also bounds how many there are, at some 2 us each."""
+
 _UNFIT_IN_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _UNFIT_IN_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
@@ -109,9 +112,9 @@ class Walk:
                 # A subclass (an enumeration, say) becomes plain.
                 return value if type(value) is str else str.__str__(value)
             case None | bool():
-                self._spend(4, pointer)
+                self._spend(_VALUE_BYTES, pointer)
             case int() | float():
-                self._spend(8, pointer)
+                self._spend(_VALUE_BYTES, pointer)
                 self._check(_number_fault(value), pointer)
             case list() | tuple() | Mapping() if depth > MAX_DEPTH:
                 self._report(f"is nested deeper than {MAX_DEPTH} levels", pointer)
@@ -124,7 +127,7 @@ class Walk:
         return value
 
     def _copy_array(self, value: Any, pointer: str, depth: int) -> list[Any]:
-        self._spend(2, pointer)
+        self._spend(_VALUE_BYTES, pointer)
         copied: list[Any] = []
         for index, each in enumerate(value):
             if self.is_over:
@@ -133,7 +136,7 @@ class Walk:
         return copied
 
     def _copy_object(self, value: Any, pointer: str, depth: int) -> dict[str, Any]:
-        self._spend(2, pointer)
+        self._spend(_VALUE_BYTES, pointer)
         copied: dict[str, Any] = {}
         for key, each in value.items():
             if self.is_over:
