@@ -1,0 +1,1 @@
+"""How fast Clarion is beside the least that could do the same; `python -m benchmarks`."""

@@ -1,0 +1,1 @@
+"""`python -m benchmarks`: see README.md in this directory."""
