@@ -203,6 +203,8 @@ async def _try_provider(name: str, settings: Settings) -> Finding:
     provider, what = settings.providers[name], f"provider {name}"
     if not provider.enabled:
         return Finding(what, True, "disabled in the settings, so it was not tried")
+    if not any(name in channel.providers for channel in settings.channels.values()):
+        return Finding(what, True, "no channel uses it, so it was not tried")
     try:
         adapter = blueprint.adapter_maker(name, settings, SystemClock())()
         return await _probe(what, name, adapter, provider.timeout)

@@ -24,7 +24,6 @@ def serve(
     ] = None,
 ) -> None:
     """Run the server: HTTP API, queues and providers, in this process."""
-    from clarion.app import serve as serve_until_stopped  # noqa: PLC0415
     from clarion.settings import load  # noqa: PLC0415
     from clarion.telemetry.log import configure  # noqa: PLC0415
 
@@ -35,6 +34,9 @@ def serve(
     given = {"host": host, "port": port}
     chosen = {name: value for name, value in given.items() if value is not None}
     loaded = load(settings, overrides={"server": chosen} if chosen else {})
+    # After the settings: what is wrong with them is said before the engine is imported.
+    from clarion.app import serve as serve_until_stopped  # noqa: PLC0415
+
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         code = runner.run(serve_until_stopped(loaded))
     raise typer.Exit(code)
