@@ -173,7 +173,7 @@ def main() -> None:
             asked.port, connections=asked.connections, seconds=asked.seconds, count=asked.count
         )
     )
-    print(json.dumps(asdict(found)))  # noqa: T201 - the result of the program
+    print(json.dumps(asdict(found)))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ T = TypeVar("T")
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the fastest loop there is, as Clarion itself does."""
     try:
-        import uvloop  # noqa: PLC0415 - not on every platform
+        import uvloop
     except ImportError:
         return asyncio.run(main)
     return uvloop.run(main)
@@ -30,4 +30,4 @@ async def until_told_to_stop() -> None:
 
 def announce(port: int) -> None:
     """Tell whoever started this program where it listens."""
-    print(f"listening {port}", flush=True)  # noqa: T201 - the agreed first line
+    print(f"listening {port}", flush=True)

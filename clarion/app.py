@@ -118,9 +118,7 @@ class Engine:
     async def start(self) -> None:
         """Open the store and start every actor. Raises: StoreLocked, StorageUnavailable."""
         self._store.open()
-        blueprint.remember_controls(
-            self._memory, self.settings, await self.reader.controls()
-        )
+        blueprint.remember_controls(self._memory, self.settings, await self.reader.controls())
         self._writer = self._start_writer()
         # No await from here on: every address is there before the first message is handled.
         self._spawn("journal", partial(self._make_journal, self._writer))
@@ -261,7 +259,9 @@ class Engine:
         while True:
             await asyncio.sleep(HUNG_CHECK_S)
             for each in self.runtime.hung():
-                log.error("actor_hung", actor=each.name, message=each.message_type, age_s=each.age_s)
+                log.error(
+                    "actor_hung", actor=each.name, message=each.message_type, age_s=each.age_s
+                )
                 self.runtime.interrupt(each.name)
 
     # --- stop ------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clarion.actors.breaker import BreakerContext
+from clarion.actors.lane_settings import LaneSettings
 from clarion.actors.messages import CircuitReport
 from clarion.actors.provider import ProviderTimes
-from clarion.actors.lane_settings import LaneSettings
 from clarion.domain.notification import Delivery
 from clarion.policies.clock import Clock
 from clarion.policies.gate import Gate
@@ -59,7 +59,9 @@ def _route(name: str, channel: ChannelSettings) -> RoutePlan:
     )
 
 
-def provider_plans(settings: Settings, plans: Sequence[RoutePlan], clock: Clock) -> list[ProviderPlan]:
+def provider_plans(
+    settings: Settings, plans: Sequence[RoutePlan], clock: Clock
+) -> list[ProviderPlan]:
     """Return what the Supervisor has to know of each provider that some route uses."""
     channels = index_routes(plans)
     return [

@@ -161,7 +161,10 @@ class Supervisor(Actor):
         decision = self._children.crashed(message.name, self._clock.monotonic())
         delay_s = SLOW_RETRY_S if decision.is_over else decision.delay_s
         log.warning(
-            "actor_restart_planned", actor=message.name, in_s=round(delay_s, 3), crashes=decision.number
+            "actor_restart_planned",
+            actor=message.name,
+            in_s=round(delay_s, 3),
+            crashes=decision.number,
         )
         if decision.is_over:
             self._give_up(message.name)
@@ -448,9 +451,7 @@ class Supervisor(Actor):
         """Say how all gates and children stand."""
         now = self._clock.monotonic()
         providers = tuple(self._provider_snapshot(plan, now) for plan in self._providers.values())
-        return SupervisorSnapshot(
-            providers, self._children.states(), dict(self._children.restarts)
-        )
+        return SupervisorSnapshot(providers, self._children.states(), dict(self._children.restarts))
 
     def _provider_snapshot(self, plan: ProviderPlan, now: float) -> ProviderSnapshot:
         gate = self._gates[plan.name]

@@ -44,7 +44,9 @@ async def test_a_program_that_does_not_start_says_so():
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_messages_are_cut_whatever_the_pieces(size):
     """Bytes arrive in any portions, several messages in one included."""
-    stream = request("POST", "/a", "h", b"one") + request("GET", "/b", "h") + b"POST /c HTTP/1.1\r\n"
+    stream = (
+        request("POST", "/a", "h", b"one") + request("GET", "/b", "h") + b"POST /c HTTP/1.1\r\n"
+    )
     parser, found = Parser(), []
 
     for start in range(0, len(stream), size):

@@ -130,7 +130,7 @@ class Address:
         """Construct the first instance, register it with pykka and start the loop."""
         try:
             self._construct()
-        except Exception as error:  # noqa: BLE001  # the actor boundary: the loop reports it
+        except Exception as error:  # the actor boundary: the loop reports it
             self.last_error = error
         self.start()
 
@@ -352,7 +352,7 @@ class Address:
                 actor.on_failure(type(error), error, error.__traceback__)
             if on_crash is not None:
                 on_crash(report)
-        except Exception as hook_error:  # noqa: BLE001  # the actor boundary: as a failing hook
+        except Exception as hook_error:  # the actor boundary: as a failing hook
             log_failure("crash_hook_failed", self.name, hook_error)
 
     async def _wait_for_restart(self) -> None:

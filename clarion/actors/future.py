@@ -234,7 +234,7 @@ async def forward(future: pykka.Future[Any], reply: Reply) -> None:
     """Pass on another kind of pykka future; its wait blocks, so it is kept off the loop."""
     try:
         reply.set(await asyncio.to_thread(future.get, timeout=reply.timeout_s))
-    except Exception as error:  # noqa: BLE001  # the task boundary: it is the answer
+    except Exception as error:  # the task boundary: it is the answer
         reply.set_exception(error)
 
 

@@ -105,9 +105,7 @@ class Journal(Actor):
     @handles(Snapshot)
     def snapshot(self, _message: Snapshot) -> JournalSnapshot:
         """Say how the store stands."""
-        return JournalSnapshot(
-            self._writer.is_writable, self._writer.reason, self._writer.pending
-        )
+        return JournalSnapshot(self._writer.is_writable, self._writer.reason, self._writer.pending)
 
     # --- results ---------------------------------------------------------------------------
 
@@ -174,13 +172,9 @@ class Journal(Actor):
                 self._metrics.possible_duplicates(intend.channel).inc()
         queue = self._queues().get(intend.channel)
         if queue is not None:
-            queue.tell(
-                Intended(intend.demand, intend.origin, calls, intend.calls, done.error)
-            )
+            queue.tell(Intended(intend.demand, intend.origin, calls, intend.calls, done.error))
 
-    def _settled(
-        self, settle: command.Settle, done: Done, news: _News, ended: list[Ended]
-    ) -> None:
+    def _settled(self, settle: command.Settle, done: Done, news: _News, ended: list[Ended]) -> None:
         if not done.result:
             return
         news.ended.append((settle.job.id, settle.number))
@@ -206,9 +200,7 @@ class Journal(Actor):
                 self._count_end(cancel.channel, result.status, "cancelled")
         _answer(done)
 
-    def _expired(
-        self, expire: command.Expire, done: Done, news: _News, ended: list[Ended]
-    ) -> None:
+    def _expired(self, expire: command.Expire, done: Done, news: _News, ended: list[Ended]) -> None:
         for job_id, status in done.result or ():
             news.expired.append(job_id)
             ended.append(Ended(job_id, status))
@@ -231,9 +223,7 @@ def _tell_news(queue: Ref, news: _News, origin: int) -> None:
     if news.asked:
         queue.tell(Accepted(news.accepted, news.asked, origin))
     if news.has_writes:
-        queue.tell(
-            Written(news.ended, news.promoted, news.cancelled, news.expired, origin)
-        )
+        queue.tell(Written(news.ended, news.promoted, news.cancelled, news.expired, origin))
 
 
 def _answer(done: Done) -> None:

@@ -253,7 +253,10 @@ class Queue(Actor):
 
     def _fill(self, demand: Demand) -> list[Call]:
         places = Allotment(
-            self._route.plan, demand.places, demand.passed_over, self._route.states,
+            self._route.plan,
+            demand.places,
+            demand.passed_over,
+            self._route.states,
             self._settings.rules.rng,
         )
         now = self._clock.now()

@@ -49,7 +49,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Validate the settings, try every dependency, and say what is wrong and what to do."""
-    from clarion.settings import load  # noqa: PLC0415
+    from clarion.settings import load
 
     out = output(context, as_json)
     loaded = load(settings)
@@ -88,8 +88,8 @@ async def examine(settings: Settings, *, with_recount: bool = False) -> list[Fin
 
 def _try_storage(settings: Settings) -> tuple[Finding, bool]:
     """Return what was found, and whether another process, most likely a server, has the file."""
-    from clarion import blueprint  # noqa: PLC0415
-    from clarion.storage.store import open_store  # noqa: PLC0415
+    from clarion import blueprint
+    from clarion.storage.store import open_store
 
     try:
         store = open_store(blueprint.store_url(settings))
@@ -126,15 +126,15 @@ def _try_directory(path: Path) -> Finding:
 
 
 def _why_storage(error: Exception) -> str:
-    from clarion.storage.store import storage_failure  # noqa: PLC0415
+    from clarion.storage.store import storage_failure
 
     return storage_failure(error) or f"{type(error).__name__}: {error}"
 
 
 def _recount(settings: Settings) -> Finding:
-    from clarion import blueprint  # noqa: PLC0415
-    from clarion.storage.connection import connect_reader  # noqa: PLC0415
-    from clarion.storage.recount import recount  # noqa: PLC0415
+    from clarion import blueprint
+    from clarion.storage.connection import connect_reader
+    from clarion.storage.recount import recount
 
     path = blueprint.store_path(settings)
     if not path.exists():
@@ -165,7 +165,7 @@ def _judge(differences: Sequence[Difference]) -> Finding:
 
 
 def _is_live(status: str) -> bool:
-    from clarion.domain.notification import LIVE  # noqa: PLC0415
+    from clarion.domain.notification import LIVE
 
     return status in LIVE
 
@@ -197,8 +197,8 @@ def _try_port(host: str, port: int, *, is_running: bool) -> Finding:
 
 
 async def _try_provider(name: str, settings: Settings) -> Finding:
-    from clarion import blueprint  # noqa: PLC0415
-    from clarion.policies.clock import SystemClock  # noqa: PLC0415
+    from clarion import blueprint
+    from clarion.policies.clock import SystemClock
 
     provider, what = settings.providers[name], f"provider {name}"
     if not provider.enabled:
@@ -231,7 +231,7 @@ async def _probe(what: str, name: str, adapter: Adapter, timeout_s: float) -> Fi
 
 
 def _why(error: Exception) -> str:
-    from clarion.telemetry.mask import mask_text  # noqa: PLC0415
+    from clarion.telemetry.mask import mask_text
 
     return mask_text(f"{type(error).__name__}: {error}")
 

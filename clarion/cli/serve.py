@@ -24,8 +24,8 @@ def serve(
     ] = None,
 ) -> None:
     """Run the server: HTTP API, queues and providers, in this process."""
-    from clarion.settings import load  # noqa: PLC0415
-    from clarion.telemetry.log import configure  # noqa: PLC0415
+    from clarion.settings import load
+    from clarion.telemetry.log import configure
 
     try:
         configure(log_level, log_json, in_background=True)
@@ -35,7 +35,7 @@ def serve(
     chosen = {name: value for name, value in given.items() if value is not None}
     loaded = load(settings, overrides={"server": chosen} if chosen else {})
     # After the settings: what is wrong with them is said before the engine is imported.
-    from clarion.app import serve as serve_until_stopped  # noqa: PLC0415
+    from clarion.app import serve as serve_until_stopped
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         code = runner.run(serve_until_stopped(loaded))
@@ -45,7 +45,7 @@ def serve(
 def _loop_factory() -> Callable[[], Any] | None:
     """Return uvloop's where it exists: twice the messages per second."""
     try:
-        import uvloop  # noqa: PLC0415
+        import uvloop
     except ImportError:
         return None
     factory: Callable[[], Any] = uvloop.new_event_loop

@@ -81,9 +81,7 @@ MOVES: dict[Status, frozenset[Status]] = {
     Status.DELIVERED: frozenset(),
     Status.UNDELIVERED: frozenset(),
     Status.FAILED: frozenset({Status.QUEUED}),
-    Status.UNKNOWN: frozenset(
-        {Status.SENT, Status.DELIVERED, Status.UNDELIVERED, Status.QUEUED}
-    ),
+    Status.UNKNOWN: frozenset({Status.SENT, Status.DELIVERED, Status.UNDELIVERED, Status.QUEUED}),
     Status.EXPIRED: frozenset(),
     Status.CANCELLED: frozenset(),
     Status.SUPPRESSED: frozenset(),

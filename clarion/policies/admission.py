@@ -13,7 +13,7 @@ Stamp = Callable[[Priority, str], float]
 def admit(
     draft: Draft,
     *,
-    id: str,  # noqa: A002  # the domain's word
+    id: str,  # the domain's word
     now: float,
     stamp: Stamp,
     delivery: Delivery,

@@ -119,9 +119,7 @@ def is_reluctant(job: Job) -> bool:
     return job.priority is Priority.CRITICAL or job.delivery is Delivery.AT_MOST_ONCE
 
 
-def next_providers(
-    plan: RoutePlan, route: Sequence[RouteState], job: Job
-) -> Sequence[str]:
+def next_providers(plan: RoutePlan, route: Sequence[RouteState], job: Job) -> Sequence[str]:
     """Return the untried providers that a job in the middle of a walk may go to now.
 
     On an ordered route it waits for the first untried one that could take it; the ones before it

@@ -246,7 +246,7 @@ class Breaker:
         if self._on_change is not None and old != state:
             try:
                 self._on_change(old, state)
-            except Exception:  # noqa: BLE001, S110  # a listener's bug is not the circuit's
+            except Exception:  # noqa: S110  # a listener's bug is not the circuit's
                 pass
 
     def force_open(self) -> None:

@@ -171,9 +171,7 @@ class Lane:
         found = {
             priority: job
             for priority, head in self._heads.items()
-            if (
-                job := head.candidate(can_use, is_fresh_wanted=is_fresh_wanted, prefer=prefer)
-            )
+            if (job := head.candidate(can_use, is_fresh_wanted=is_fresh_wanted, prefer=prefer))
         }
         priority = self._share.choose(found)
         if priority is None:

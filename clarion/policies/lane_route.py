@@ -31,6 +31,4 @@ class LaneRoute:
 
     def wants(self, line: Lane) -> Wants:
         """Sum up what the jobs in line could use."""
-        return wants_of(
-            self.plan, self.states, has_fresh=line.has_fresh, walking=line.walking()
-        )
+        return wants_of(self.plan, self.states, has_fresh=line.has_fresh, walking=line.walking())

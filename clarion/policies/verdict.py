@@ -71,9 +71,7 @@ def judge(
             return dead(job, Reason.PERMANENT)
         case Outcome.REFUSED | Outcome.RECALLED:
             return given_up(job, now) or _unchanged(job)
-        case (
-            Outcome.THROTTLED | Outcome.TRANSIENT | Outcome.UNKNOWN | Outcome.MISCONFIGURED
-        ):
+        case Outcome.THROTTLED | Outcome.TRANSIENT | Outcome.UNKNOWN | Outcome.MISCONFIGURED:
             return _failed(call, answer, route, rules, now)
         case _:
             assert_never(answer.outcome)

@@ -68,9 +68,7 @@ class ClarionClient:
     async def post(self, idempotency_key: str | None = None, **notification: Any) -> Any:
         """Send one notification and return it; UnexpectedAnswer when it was not accepted."""
         headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
-        answer = await self.request(
-            "POST", "/v1/notifications", json=notification, headers=headers
-        )
+        answer = await self.request("POST", "/v1/notifications", json=notification, headers=headers)
         return _expect(202, "POST /v1/notifications", answer)
 
     async def batch(self, notifications: Sequence[Mapping[str, Any]]) -> Any:

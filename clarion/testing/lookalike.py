@@ -120,9 +120,7 @@ class Lookalike(ABC):
         """Whether it listens."""
         return self._listener is not None
 
-    def behave(
-        self, fault: Fault, *, times: int | None = None, match: Match | None = None
-    ) -> None:
+    def behave(self, fault: Fault, *, times: int | None = None, match: Match | None = None) -> None:
         """Misbehave from now on, or for the next `times` sends.
 
         Rules with `times` are used up first, in the order they were given; then the latest

@@ -17,7 +17,15 @@ from clarion.testing.fault import Fault
 from clarion.testing.ledger import SeenRequest
 from clarion.testing.lookalike import Lookalike, Reply
 from clarion.testing.shape import (
-    Flaw, address, array, boolean, integer, mapping, one_of, record, text,
+    Flaw,
+    address,
+    array,
+    boolean,
+    integer,
+    mapping,
+    one_of,
+    record,
+    text,
 )  # fmt: skip
 
 _SEND = "/v3/mail/send"

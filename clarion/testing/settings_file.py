@@ -27,9 +27,7 @@ def settings_toml(
     """
     document = {
         **sections,
-        "providers": {
-            name: _under(table, "breaker", breaker) for name, table in providers.items()
-        },
+        "providers": {name: _under(table, "breaker", breaker) for name, table in providers.items()},
         "channels": {
             name: _under(_channel(table), "retry", retry) for name, table in channels.items()
         },

@@ -131,9 +131,7 @@ class TwilioLookalike(Lookalike):
         account = f"/{_VERSION}/Accounts/{self.account_sid}"
         allowed = {f"{account}.json": "GET", f"{account}/Messages.json": "POST"}.get(seen.path)
         if allowed is None:
-            return self._refuse(
-                404, 20404, f"The requested resource {seen.path} was not found"
-            )
+            return self._refuse(404, 20404, f"The requested resource {seen.path} was not found")
         if seen.method != allowed:
             return self._refuse(405, 20004)
         return self._send(seen, body) if allowed == "POST" else self._account()

@@ -357,10 +357,7 @@ near = st.fixed_dictionaries(
         | strange,
         "expires_at": st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat) | strange,
         "headers": st.dictionaries(st.text(st.characters()), strange, max_size=3) | strange,
-        **{
-            name: strange
-            for name in ("subject", "text", "html", "data", "tenant", "reference", "metadata")
-        },
+        **dict.fromkeys(("subject", "text", "html", "data", "tenant", "reference", "metadata"), strange),
     },
 )
 

@@ -25,9 +25,7 @@ async def test_nothing_is_lost_or_doubled_when_it_crashes_under_load(house, name
     async with clarion.start(path) as service:
         receipts = []
         for number in range(ROUNDS):
-            sends = [
-                service.send(**house.email(f"{number}-{index}")) for index in range(PER_ROUND)
-            ]
+            sends = [service.send(**house.email(f"{number}-{index}")) for index in range(PER_ROUND)]
             sending = asyncio.gather(*sends)
             service.ref(name).tell(Crash(f"round {number}"))
             receipts += await sending

@@ -50,4 +50,6 @@ async def test_at_least_once_tries_again_after_the_grace_and_says_so(house):
     assert final["status"] == "sent"
     assert final["possibly_duplicated"] is True
     assert provider.deliveries[one["id"]] == 2
-    assert 'clarion_possible_duplicates_total{channel="email"} 1.0' in await clarion.client.metrics()
+    assert (
+        'clarion_possible_duplicates_total{channel="email"} 1.0' in await clarion.client.metrics()
+    )

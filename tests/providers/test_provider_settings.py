@@ -136,7 +136,7 @@ def test_what_the_contract_allows_is_taken(kind: str, table: dict[str, Any]) -> 
 def test_several_faults_are_told_at_once() -> None:
     """Nobody mends a file fault by fault."""
     with pytest.raises(ValidationError) as raised:
-        adapter_class("sendgrid").Config(**{"base_url": "x", "surprise": 1})
+        adapter_class("sendgrid").Config(base_url="x", surprise=1)
 
     places = {error["loc"][0] for error in raised.value.errors()}
     assert places == {"api_key", "from_address", "base_url", "surprise"}

@@ -294,7 +294,7 @@ async def test_a_client_reconnects_after_an_idle_close_without_sending_twice(
 
 async def _closed(client: socket.socket) -> None:
     async with asyncio.timeout(5):
-        while client.fileno() != -1:  # noqa: ASYNC110 - a transport tells nobody that it closed
+        while client.fileno() != -1:
             await asyncio.sleep(0)
 
 

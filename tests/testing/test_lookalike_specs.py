@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from clarion.testing import Fault, SeenRequest, SendGridLookalike, TwilioLookalike
-from clarion.testing import sendgrid, twilio
+from clarion.testing import Fault, SeenRequest, SendGridLookalike, TwilioLookalike, sendgrid, twilio
 
 SPECS = Path(__file__).resolve().parents[3] / "shared" / "specs"
 ACCOUNT = "AC" + "0" * 32
