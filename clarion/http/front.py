@@ -1,0 +1,31 @@
+"""What the HTTP surface gets of the engine behind it: nothing more than it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from clarion.gauges import Gauges
+from clarion.policies.clock import Clock
+from clarion.service import Service
+from clarion.telemetry.metrics import Metrics
+
+MAX_BATCH_BYTES = 32_000_000
+"""A batch's body at most; a single notification's is `server.max_body`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """One engine as HTTP sees it; the app keeps it under `FRONT` (see `app`)."""
+
+    service: Service
+    metrics: Metrics
+    gauges: Gauges
+    clock: Clock
+    api_key: str = ""
+    """The bearer key for everything but the health endpoints; "" asks for none (loopback only)."""
+    max_body_bytes: int = 1_000_000
+    is_started: Callable[[], bool] = lambda: True
+    """Whether every actor has started; `/readyz` is 503 before, and while it drains."""
+    is_draining: Callable[[], bool] = lambda: False
+    version: str = ""
