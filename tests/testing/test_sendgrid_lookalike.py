@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -230,7 +231,7 @@ async def test_what_is_no_document_is_refused(
     session: aiohttp.ClientSession, body: bytes, headers: dict[str, str], status: int
 ) -> None:
     """Bad JSON, another content type, and more than 30 MB."""
-    async with session.post(SEND, data=body, headers=headers) as response:
+    async with session.post(SEND, data=io.BytesIO(body), headers=headers) as response:
         document = await response.json()
 
     assert response.status == status
