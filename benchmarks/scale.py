@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from benchmarks import process
 from benchmarks.subject import Subject, subject
@@ -208,8 +209,8 @@ def _settlement(job: Job, number: int) -> Settle:
     return Settle("email", job, number, Status.SENT, None, now, record)
 
 
-def _commit(store: SqliteStore, commands: list[Command]) -> list[object]:
+def _commit(store: SqliteStore, commands: list[Command]) -> list[Any]:
     store.begin()
-    results: list[object] = [store.apply(each) for each in commands]
+    results: list[Any] = [store.apply(each) for each in commands]
     store.commit()
     return results
