@@ -20,10 +20,9 @@ from clarion.policies.routing import RoutePlan
 from clarion.policies.verdict import Rules
 from clarion.providers.base import Adapter
 from clarion.providers.registry import adapter_class
-from clarion.settings import ChannelSettings, ProviderSettings, Settings
+from clarion.settings import SQLITE, ChannelSettings, ProviderSettings, Settings
 from clarion.supervisor import Memory, ProviderPlan, index_routes
 
-_SQLITE = "sqlite:///"
 _FORCED = {"open": "forced_open", "close": "disabled"}
 """An operator's word for a breaker -> the state that it restores."""
 
@@ -33,15 +32,12 @@ Controls = dict[tuple[str, str], tuple[str, str, float]]
 
 def store_url(settings: Settings) -> str:
     """Return the URL of the store; a relative SQLite path counts from the settings file."""
-    url = settings.storage.url
-    if not url.startswith(_SQLITE):
-        return url
-    return _SQLITE + str(settings.base_dir / url.removeprefix(_SQLITE))
+    return SQLITE + str(store_path(settings))
 
 
 def store_path(settings: Settings) -> Path:
     """Return the path of the database file."""
-    return Path(store_url(settings).removeprefix(_SQLITE))
+    return settings.base_dir / settings.storage.url.removeprefix(SQLITE)
 
 
 def routes(settings: Settings) -> list[RoutePlan]:

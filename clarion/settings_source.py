@@ -9,6 +9,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +20,9 @@ from clarion.errors import Fault
 T = TypeVar("T", bound=BaseModel)
 
 _PREFIX = "CLARION_"
-_MAX_SECRET = 64_000
+_MAX_SECRET_CHARS = 64_000
+_MAX_DEPTH = 8
+"""No key lies deeper; what does is refused as unknown, without being walked."""
 
 
 class Faults:
@@ -27,6 +30,8 @@ class Faults:
 
     def __init__(self) -> None:
         self.found: list[Fault] = []
+        self.unresolved: set[str] = set()
+        """Keys whose secret was not found: what else is wrong with them only follows from it."""
 
     def add(self, key: str, detail: str) -> None:
         """Note one fault of one key."""
@@ -36,7 +41,10 @@ class Faults:
 def near(name: str, known: Sequence[str]) -> str:
     """Return "; did you mean …?", or what there is."""
     close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
+    if close:
+        # str(): the repr of a StrEnum is its source, not its word.
+        return f"; did you mean {str(close[0])!r}?"
+    return f"; there are {', '.join(known)}" if known else ""
 
 
 def document_of(
@@ -48,7 +56,8 @@ def document_of(
     for name in sorted(variables):
         if name.startswith(_PREFIX) and "__" in name:
             _overlay(document, name, variables[name], faults)
-    resolved: dict[str, Any] = _look_up(document, "", file.resolve().parent, variables, faults)
+    secrets = _Secrets(file.resolve().parent, variables, faults)
+    resolved: dict[str, Any] = secrets.look_up(document, "")
     return resolved
 
 
@@ -60,7 +69,8 @@ def _read(file: Path, *, is_required: bool, faults: Faults) -> dict[str, Any]:
             faults.add(str(file), "there is no such file; name another with --settings")
     except (OSError, UnicodeDecodeError) as error:
         faults.add(str(file), f"cannot be read: {error}")
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # tomllib lets Python's own limits through: huge integers, deep nesting.
         faults.add(str(file), f"is not valid TOML: {error}")
     return {}
 
@@ -77,42 +87,72 @@ def _overlay(document: dict[str, Any], name: str, text: str, faults: Faults) -> 
 
 
 def _spelling(name: str, known: Mapping[str, Any]) -> str:
-    """Return the key as the file spells it: environment names know no case."""
-    return next((key for key in known if key.casefold() == name.casefold()), name.lower())
+    """Return the key as the file spells it: environment names know neither case nor hyphens."""
+    return next((key for key in known if _plain(key) == _plain(name)), name.lower())
+
+
+def _plain(key: str) -> str:
+    return key.casefold().replace("-", "_")
 
 
 def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+    """Return a list or a table as what it says, and everything else as the text that it is.
+
+    The tables turn text into numbers where numbers belong; a key made of digits stays a text.
+    """
+    if text.lstrip().startswith(("[", "{")):
+        with suppress(ValueError, RecursionError):
+            return tomllib.loads(f"value = {text.strip()}")["value"]
+    return text
 
 
-def _look_up(value: Any, key: str, base_dir: Path, env: Mapping[str, str], faults: Faults) -> Any:
-    """Replace "env:NAME" and "file:PATH" by what they stand for."""
-    if isinstance(value, dict):
-        return {
-            name: _look_up(each, f"{key}.{name}".lstrip("."), base_dir, env, faults)
-            for name, each in value.items()
-        }
-    if not isinstance(value, str):
-        return value
-    kind, _, name = value.partition(":")
-    if kind == "env":
-        if name not in env:
-            faults.add(key, f"the environment variable {name} is not set")
-        return env.get(name, "")
-    if kind == "file":
-        return _secret_in(base_dir / name, key, faults)
-    return value
+class _Secrets:
+    """Replaces "env:NAME" and "file:PATH" by what they stand for."""
 
+    def __init__(self, base_dir: Path, env: Mapping[str, str], faults: Faults) -> None:
+        self._base_dir = base_dir
+        self._env = env
+        self._faults = faults
 
-def _secret_in(file: Path, key: str, faults: Faults) -> str:
-    try:
-        return file.read_text("utf-8")[:_MAX_SECRET].strip()
-    except (OSError, UnicodeDecodeError) as error:
-        faults.add(key, f"the file {file} cannot be read: {error}")
-        return ""
+    def look_up(self, value: Any, key: str, depth: int = 0) -> Any:
+        """Return the value with everything inside it looked up."""
+        if isinstance(value, dict) and depth < _MAX_DEPTH:
+            return {
+                name: self.look_up(each, f"{key}.{name}".lstrip("."), depth + 1)
+                for name, each in value.items()
+            }
+        if not isinstance(value, str):
+            return value
+        kind, _, name = value.partition(":")
+        match kind:
+            case "env":
+                return self._in_environment(name, key)
+            case "file":
+                return self._in_file(self._base_dir / name, key)
+            case _:
+                return value
+
+    def _in_environment(self, name: str, key: str) -> str:
+        found = self._env.get(name, "")
+        if not found:
+            what = "is empty" if name in self._env else "is not set"
+            self._miss(key, f"the environment variable {name} {what}")
+        return found
+
+    def _in_file(self, file: Path, key: str) -> str:
+        try:
+            with file.open(encoding="utf-8") as opened:
+                found = opened.read(_MAX_SECRET_CHARS).strip()
+        except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a NUL in the path
+            self._miss(key, f"the file {file} cannot be read: {error}")
+            return ""
+        if not found:
+            self._miss(key, f"the file {file} is empty")
+        return found
+
+    def _miss(self, key: str, detail: str) -> None:
+        self._faults.add(key, detail)
+        self._faults.unresolved.add(key)
 
 
 def faults_of(
@@ -130,6 +170,8 @@ def faults_of(
         for each in error.errors(include_url=False):
             location = [str(part) for part in each["loc"]]
             key = ".".join([path, *location])
+            if key in faults.unresolved:
+                continue
             faults.add(key, _words(each, model, location, also_known))
         return None
     return checked
@@ -138,13 +180,17 @@ def faults_of(
 def _words(
     error: Any, model: type[BaseModel], location: Sequence[str], also_known: Collection[str]
 ) -> str:
-    if error["type"] == "extra_forbidden":
-        known = sorted({*_keys(model, location), *(also_known if len(location) == 1 else ())})
-        return f"there is no such key{near(location[-1], known)}"
-    if error["type"] == "missing":
-        return "is missing"
     message: str = error["msg"]
-    return message.removeprefix("Value error, ").replace("Input should", "should")
+    match error["type"]:
+        case "extra_forbidden":
+            known = sorted({*_keys(model, location), *(also_known if len(location) == 1 else ())})
+            return f"there is no such key{near(location[-1], known)}"
+        case "missing":
+            return "is missing"
+        case "model_type" | "dict_type":
+            return "must be a table"
+        case _:
+            return message.removeprefix("Value error, ").replace("Input should", "should")
 
 
 def _keys(model: type[BaseModel], location: Sequence[str]) -> list[str]:

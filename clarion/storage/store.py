@@ -160,8 +160,9 @@ def open_store(
     """
     path = url.removeprefix(_PREFIX)
     if path == url or path in ("", ":memory:"):
+        # Without the URL, which may hold a password.
         detail = (
-            f"{url!r} names no database that Clarion can use; write sqlite:///clarion.db"
+            "names no database that Clarion can use; write sqlite:///clarion.db"
             " (relative) or sqlite:////var/lib/clarion.db (absolute)"
         )
         raise SettingsError([Fault(detail, "storage.url")])

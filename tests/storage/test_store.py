@@ -151,7 +151,7 @@ def test_a_url_names_a_relative_or_an_absolute_file(url, tmp_path, monkeypatch):
 @pytest.mark.parametrize("url", ["", "clarion.db", "sqlite://", "sqlite:///", "mysql://x/y"])
 def test_other_urls_are_a_fault_of_the_settings(url):
     """The fault says which key, and what to write instead."""
-    with pytest.raises(SettingsError, match="sqlite:///clarion.db") as caught:
+    with pytest.raises(SettingsError, match=r"sqlite:///clarion\.db") as caught:
         open_store(url)
 
     assert caught.value.faults[0].pointer == "storage.url"
