@@ -24,6 +24,7 @@ from clarion.storage.transaction import Transaction
 SET_CONTROL = replace_row(controls)
 
 _PREFIX = "sqlite:///"
+_CLOCK = SystemClock()
 
 
 def set_control(tx: Transaction, control: command.SetControl) -> None:
@@ -55,7 +56,7 @@ class SqliteStore:
     """
 
     def __init__(
-        self, path: str, *, node: str = "local", now: Callable[[], float] = SystemClock().now
+        self, path: str, *, node: str = "local", now: Callable[[], float] = _CLOCK.now
     ) -> None:
         self.path = Path(path).absolute()
         self._node = node
@@ -111,7 +112,7 @@ class SqliteStore:
         return _HANDLERS[type(each)](self._transaction, each)
 
     def read(self, each: command.Command) -> Any:
-        """Answer a `Load`, `Refill` or `LoadTimers` without a write, in a transaction of its own."""
+        """Answer a `Load`, `Refill` or `LoadTimers` without a write, in its own transaction."""
         assert self._transaction is not None, "the store is not open"
         # Not IMMEDIATE, which a read-only file system would refuse.
         self.connection.execute("BEGIN")
@@ -152,7 +153,7 @@ class SqliteStore:
 
 
 def open_store(
-    url: str, *, node: str = "local", now: Callable[[], float] = SystemClock().now
+    url: str, *, node: str = "local", now: Callable[[], float] = _CLOCK.now
 ) -> SqliteStore:
     """Return the (unopened) store of a URL: `sqlite:///relative.db` or `sqlite:////abs.db`.
 

@@ -1,0 +1,59 @@
+"""Every message has an actor that handles it, and every actor handles only messages."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from clarion.actors import messages
+from clarion.actors.actor import Actor, handlers_of
+from clarion.actors.breaker import Breaker
+from clarion.actors.journal import Journal
+from clarion.actors.messages import Internal, Request
+from clarion.actors.provider import Provider
+from clarion.actors.queue import Queue
+from clarion.storage import command
+from clarion.storage.store import _HANDLERS
+from clarion.supervisor import Supervisor
+
+ACTORS = (Supervisor, Queue, Breaker, Provider, Journal)
+
+
+def message_classes() -> list[type]:
+    """Return every class of `messages` that can be sent."""
+    return [
+        each
+        for _, each in inspect.getmembers(messages, inspect.isclass)
+        if issubclass(each, Request | Internal) and each not in (Request, Internal)
+    ]
+
+
+def command_classes() -> list[type]:
+    """Return everything that the Journal can be told."""
+    return [
+        each
+        for _, each in inspect.getmembers(command, inspect.isclass)
+        if issubclass(each, command.Command) and each is not command.Command
+    ]
+
+
+@pytest.mark.parametrize("message", message_classes(), ids=lambda each: each.__name__)
+def test_a_message_is_handled_by_some_actor(message):
+    """A message that nobody handles is lost work, or a leftover."""
+    assert any(message in handlers_of(actor) for actor in ACTORS)
+
+
+@pytest.mark.parametrize("told", command_classes(), ids=lambda each: each.__name__)
+def test_a_command_is_taken_by_the_journal_and_carried_out_by_the_store(told):
+    """Both ends of the one way to the disk."""
+    assert told in handlers_of(Journal)
+    assert told in _HANDLERS
+
+
+@pytest.mark.parametrize("actor", ACTORS, ids=lambda each: each.__name__)
+def test_an_actor_answers_how_it_is_and_crashes_on_purpose(actor: type[Actor]):
+    """Snapshot and `clarion.testing.Crash` are part of the public contract."""
+    names = {each.__name__ for each in handlers_of(actor)}
+
+    assert {"Snapshot", "Crash"} <= names
