@@ -17,6 +17,8 @@ app = typer.Typer(
     add_completion=False,
     # A traceback with local variables would print recipients and keys.
     pretty_exceptions_enable=False,
+    # Boxes break lines of the narrow terminals and of whoever searches the help.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -44,10 +46,10 @@ def root(
     context.obj = Globals(is_json=as_json, url=url)
 
 
-app.command("serve")(serve.serve)
-app.command("check")(check.check)
-app.command("send")(send.send)
-app.command("status")(status.status)
+app.command("serve", short_help="Run the server.")(serve.serve)
+app.command("check", short_help="Say whether it would work, and what to mend.")(check.check)
+app.command("send", short_help="Send one notification.")(send.send)
+app.command("status", short_help="Show how all stands, or one notification.")(status.status)
 app.add_typer(dead_letter.app, name="dead-letters")
 app.add_typer(steering.providers, name="providers")
 app.add_typer(steering.queues, name="queues")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clarion.cli.option import Json, Url, guarded, output, server
+from clarion.cli.option import Instant, Json, Url, guarded, output, server
 from clarion.cli.status import items_of
 
 app = typer.Typer(help="Look at what failed for good.", no_args_is_help=True)
@@ -17,14 +17,19 @@ app = typer.Typer(help="Look at what failed for good.", no_args_is_help=True)
 def list_dead_letters(
     context: typer.Context,
     reason: Annotated[
-        str | None, typer.Option(help="exhausted, permanent, recipient or poison.")
+        str | None,
+        typer.Option(metavar="WORD", help="exhausted, permanent, recipient or poison."),
     ] = None,
-    provider: Annotated[str | None, typer.Option()] = None,
-    channel: Annotated[str | None, typer.Option()] = None,
-    since: Annotated[str | None, typer.Option(help="RFC 3339, with a zone.")] = None,
-    until: Annotated[str | None, typer.Option(help="RFC 3339, with a zone.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=500)] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Where the last page ended.")] = None,
+    provider: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The last one that was tried.")
+    ] = None,
+    channel: Annotated[str | None, typer.Option(metavar="CHANNEL")] = None,
+    since: Annotated[str | None, Instant] = None,
+    until: Annotated[str | None, Instant] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=500, help="Items of a page.")] = 50,
+    cursor: Annotated[
+        str | None, typer.Option(metavar="CURSOR", help="Where the last page ended.")
+    ] = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:

@@ -38,6 +38,8 @@ SettingsFile = Annotated[
     ),
 ]
 
+Instant = typer.Option(metavar="TIME", help="RFC 3339, with a zone: 2027-01-31T08:00:00Z.")
+
 
 class ExitCode(IntEnum):
     """How a command ended."""

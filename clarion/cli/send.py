@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from clarion.cli.client import Server, ServerUnreachable
-from clarion.cli.option import ExitCode, Json, Url, guarded, output, server
+from clarion.cli.option import ExitCode, Instant, Json, Url, guarded, output, server
 from clarion.cli.output import Output
 from clarion.domain.notification import Status
 from clarion.policies.clock import Clock, SystemClock
@@ -25,24 +25,40 @@ POLL_MAX_S: Final = 2.0
 @guarded
 def send(
     context: typer.Context,
-    channel: Annotated[str, typer.Option(help="email, sms, webhook, …", show_default=False)],
-    to: Annotated[str, typer.Option(help="Address, phone number or URL.", show_default=False)],
-    subject: Annotated[str | None, typer.Option()] = None,
-    text: Annotated[str | None, typer.Option(help="The text; - reads standard input.")] = None,
-    html: Annotated[str | None, typer.Option(help="The HTML; - reads standard input.")] = None,
+    channel: Annotated[str, typer.Option(metavar="CHANNEL", help="email, sms, webhook, …")],
+    to: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="E-mail address, phone number or URL.")
+    ],
+    subject: Annotated[str | None, typer.Option(metavar="TEXT")] = None,
+    text: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The text; - reads standard input.")
+    ] = None,
+    html: Annotated[
+        str | None, typer.Option(metavar="HTML", help="The HTML; - reads standard input.")
+    ] = None,
     data: Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object.")] = None,
     metadata: Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object.")] = None,
-    priority: Annotated[str | None, typer.Option(help="critical, high, normal or low.")] = None,
-    send_at: Annotated[str | None, typer.Option(help="RFC 3339, with a zone.")] = None,
-    expires_at: Annotated[str | None, typer.Option(help="RFC 3339, with a zone.")] = None,
-    delivery: Annotated[str | None, typer.Option(help="at_least_once or at_most_once.")] = None,
-    tenant: Annotated[str | None, typer.Option()] = None,
-    reference: Annotated[str | None, typer.Option(help="Your own name for it.")] = None,
+    priority: Annotated[
+        str | None, typer.Option(metavar="WORD", help="critical, high, normal or low.")
+    ] = None,
+    send_at: Annotated[str | None, Instant] = None,
+    expires_at: Annotated[str | None, Instant] = None,
+    delivery: Annotated[
+        str | None, typer.Option(metavar="WORD", help="at_least_once or at_most_once.")
+    ] = None,
+    tenant: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose it is; tenants share fairly.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Your own name for it.")
+    ] = None,
     idempotency_key: Annotated[
-        str | None, typer.Option(help="Sent twice under one key, it goes out once.")
+        str | None, typer.Option(metavar="KEY", help="Sent twice under one key, it goes out once.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until its status is final.")] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds that --wait waits.", min=0)] = 30.0,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How long --wait waits.", min=0)
+    ] = 30.0,
     url: Url = None,
     as_json: Json = False,
 ) -> None:

@@ -15,9 +15,13 @@ from clarion.cli.option import SettingsFile, guarded
 def serve(
     context: typer.Context,
     settings: SettingsFile = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.", min=0, max=65535)] = None,
-    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+    host: Annotated[str | None, typer.Option(metavar="HOST", help="Address to listen on.")] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Port to listen on.", min=0, max=65535)
+    ] = None,
+    log_level: Annotated[
+        str, typer.Option(metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
+    ] = "INFO",
     log_json: Annotated[
         bool | None,
         typer.Option("--log-json/--no-log-json", help="Default: text on a terminal, else JSON."),
