@@ -23,7 +23,7 @@ from pydantic import (
     field_validator,
 )
 
-from clarion.policies.breaker import BreakerSettings
+from clarion.policies.breaker_settings import BreakerSettings
 from clarion.policies.retry import RetrySettings
 from clarion.providers.setting import require
 

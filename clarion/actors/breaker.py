@@ -28,6 +28,7 @@ from clarion.actors.runtime import Actor, Ref, handles
 from clarion.domain.outcome import Answer, Outcome
 from clarion.errors import CircuitOpen
 from clarion.policies import breaker as circuit
+from clarion.policies.breaker_settings import BreakerSettings
 from clarion.policies.clock import Clock
 from clarion.telemetry import metrics
 
@@ -44,7 +45,7 @@ _STATE_NUMBER = {"closed": 0, "disabled": 0, "half_open": 1, "open": 2, "forced_
 class BreakerContext:
     """What one breaker needs besides its settings."""
 
-    settings: circuit.BreakerSettings
+    settings: BreakerSettings
     misconfigured_probe_s: float
     retry_after_max_s: float = RETRY_AFTER_MAX_S
 
@@ -71,7 +72,7 @@ class Breaker(Actor):
         self._provider_ref = provider_ref
         self._queue_of = queue_of
         self._clock = clock
-        self._circuit = circuit.Breaker.from_settings(
+        self._circuit = circuit.Breaker(
             provider, context.settings, clock=clock.monotonic, rng=rng, on_change=self._changed
         )
         self._throttled_until: float | None = None
@@ -83,7 +84,9 @@ class Breaker(Actor):
             self._restore(last_report)
 
     def _restore(self, report: CircuitReport) -> None:
-        remaining_s = max(0.0, (report.retry_at or 0.0) - self._clock.monotonic())
+        # The time of a half-open circuit is over: its next call is a probe.
+        retry_at = report.retry_at if report.state == "open" else None
+        remaining_s = 0.0 if retry_at is None else retry_at - self._clock.monotonic()
         self._circuit.restore(
             state=report.state, remaining_s=remaining_s, open_count=report.open_count
         )
@@ -103,6 +106,7 @@ class Breaker(Actor):
             message.permit = self._circuit.acquire()
         except CircuitOpen as refusal:
             metrics.circuit_rejected(self._provider)
+            self._has_changed = False
             answer = Answer(Outcome.REFUSED, "circuit_open", str(refusal), True)
             self._queue_of(message.call.job.channel).tell(Settled(message.call, answer))
             self._supervisor.tell(Freed(message.call, answer, self._report()))
@@ -119,15 +123,16 @@ class Breaker(Actor):
         self._supervisor.tell(Freed(message.call, message.answer, self._report()))
 
     def _settle_permit(self, permit: circuit.Permit, outcome: Outcome) -> None:
+        # By our own circuit: a permit of the instance before would move that one's.
         match outcome:
             case Outcome.ACCEPTED | Outcome.RECIPIENT | Outcome.PERMANENT:
-                permit.success()
-                metrics.circuit_succeeded(self._provider)
+                if self._circuit.settle(permit, "success"):
+                    metrics.circuit_succeeded(self._provider)
             case Outcome.TRANSIENT | Outcome.UNKNOWN:
-                permit.failure()
-                metrics.circuit_failed(self._provider)
+                if self._circuit.settle(permit, "failure"):
+                    metrics.circuit_failed(self._provider)
             case _:
-                permit.ignore()
+                self._circuit.settle(permit, "ignored")
 
     def _note_limits(self, message: Record) -> None:
         now, answer = self._clock.monotonic(), message.answer

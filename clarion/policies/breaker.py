@@ -2,141 +2,117 @@
 
 ::
 
-    closed ──(threshold, or a rate in a window)──> open ──(its time is over)──> half_open
-      ^                                              ^                            │   │
-      └───────────(success_threshold successes)──────┼────────────────────────────┘   │
-                                                     └──(one failure: longer)─────────┘
+    closed ──(failures in a row, or a rate in a window)──> open
+    open ──(the first acquire after its time)────────────> half_open
+    half_open ──(success_threshold good probes)──────────> closed
+    half_open ──(a failed or hung probe)─────────────────> open, for longer
+    any ──force_open, disable, reset─────────────────────> forced_open, disabled, closed
 
-A permit belongs to the generation in which it was given: a result from before a change of state is
-late, is counted, and decides nothing. States an operator set (`forced_open`, `disabled`) stay until
-`reset`. `snapshot` looks and never changes anything: an open circuit whose time is over reads "open"
-with `retry_after` 0 until somebody asks for a permit.
+**Generations.** Every change of state, an operator's too, begins one. A permit belongs to the
+generation in which it was given; the result of an older one is late: it is counted as such and
+changes nothing, neither a counter nor a slot nor the time for which the circuit stays open.
+
+**Closed.** `failure_threshold` counted failures in a row open it, whatever the window is; with
+`window` "count" or "time" the share of failures (and of slow calls) opens it, too, judged after
+every result. Ignored results are neutral.
+
+**Half-open.** At most `probes` calls at a time and `success_threshold` in all. A probe without a
+result after `half_open_timeout` is hung: the circuit is open again as of that instant, found out at
+the next call of any method (`catch_up` serves a timer); with no probe out it stays half-open.
+
+**Open.** For `timeout` from the failing result, longer after each opening in a row, up to
+`timeout_max` (or `timeout`, where that is longer); `jitter` adds up to that share on top.
+
+Every decision is synchronous. A breaker belongs to one thread: nothing here locks.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from types import TracebackType
+from typing import Literal, Self, assert_never, cast, get_args
 
 from clarion.errors import CircuitOpen
+from clarion.policies.breaker_settings import BreakerSettings
 
-T = TypeVar("T")
-Clock = Callable[[], float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BreakerSettings:
-    """When a circuit opens and how it recovers; durations in seconds."""
-
-    failure_threshold: int = 5
-    success_threshold: int = 2
-    timeout: float = 60.0
-    half_open_timeout: float = 30.0
-    timeout_multiplier: float = 2.0
-    timeout_max: float = 600.0
-    jitter: float = 0.1
-    window: str = "consecutive"
-    size: int = 100
-    minimum_calls: int = 10
-    failure_rate: float = 0.5
-    slow_call: float = 0.0
-    slow_rate: float = 1.0
-    probes: int = 1
-
-    def validate(self) -> None:
-        """Raise ValueError naming the first setting that cannot work."""
-        positive = ("failure_threshold", "success_threshold", "size", "minimum_calls", "probes")
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+CircuitState = Literal["closed", "open", "half_open", "forced_open", "disabled"]
+Result = Literal["success", "failure", "ignored"]
+OnChange = Callable[[CircuitState, CircuitState], None]
+"""(old, new); called after the change, in order. What it raises is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerSnapshot:
-    """How a circuit stands; `retry_at` is monotonic, `retry_after` in seconds."""
+    """How a circuit stands."""
 
     name: str
-    state: str
+    state: CircuitState
     failures: int
+    """Failures in a row, a hung probe included."""
     retry_after: float | None
+    """Seconds until `retry_at`, 0 when that is past; None where it is None."""
     retry_at: float | None
+    """Monotonic instant from which time alone admits a call: the end of the open time; while
+    half-open with its probes out, the end of the open time that follows if they hang (a result
+    comes first). None when it admits calls now, or is forced open."""
     generation: int
     open_count: int
+    """Openings in a row without a close: the exponent of the open time."""
     late_results: int
 
 
-class _Window:
-    """What the closed state remembers of the latest calls."""
-
-    def __init__(self, settings: BreakerSettings) -> None:
-        self._settings = settings
-        self._calls: deque[tuple[float, bool, bool]] = deque()
-        self.failures = 0
-        self._slow = 0
-
-    def add(self, now: float, is_failure: bool, is_slow: bool) -> bool:
-        """Note a call; return whether the circuit should open."""
-        settings = self._settings
-        if settings.window == "consecutive":
-            self.failures = self.failures + 1 if is_failure else 0
-            return self.failures >= settings.failure_threshold
-        self._calls.append((now, is_failure, is_slow))
-        self.failures += is_failure
-        self._slow += is_slow
-        self._forget(now)
-        n = len(self._calls)
-        if n < settings.minimum_calls:
-            return False
-        return self.failures / n >= settings.failure_rate or (
-            settings.slow_call > 0 and self._slow / n >= settings.slow_rate
-        )
-
-    def _forget(self, now: float) -> None:
-        settings = self._settings
-        while self._calls and (
-            len(self._calls) > settings.size
-            if settings.window == "count"
-            else now - self._calls[0][0] > settings.size
-        ):
-            _, is_failure, is_slow = self._calls.popleft()
-            self.failures -= is_failure
-            self._slow -= is_slow
-
-
 class Permit:
-    """Leave for one call; exactly one of its methods counts, the first."""
+    """Leave for one call. The first of its methods settles it; later calls change nothing.
 
-    __slots__ = ("_breaker", "_generation", "_is_settled", "_started_at")
+    Each returns whether the result counted: False for a late or a second one. As a context manager
+    it settles by how the block ends: a plain end is a success, an Exception a failure, anything
+    else (cancellation, exit) gives it back.
+    """
 
-    def __init__(self, breaker: Breaker, generation: int, started_at: float) -> None:
-        self._breaker = breaker
-        self._generation = generation
-        self._started_at = started_at
+    __slots__ = ("_is_settled", "breaker", "generation", "number", "started_at")
+
+    def __init__(self, breaker: Breaker, generation: int, number: int, started_at: float) -> None:
+        self.breaker = breaker
+        self.generation = generation
+        self.number = number
+        self.started_at = started_at
         self._is_settled = False
 
-    def success(self) -> None:
+    def success(self) -> bool:
         """The call succeeded."""
-        self._settle(False)
+        return self.breaker.settle(self, "success")
 
-    def failure(self) -> None:
+    def failure(self) -> bool:
         """The call failed."""
-        self._settle(True)
+        return self.breaker.settle(self, "failure")
 
-    def ignore(self) -> None:
+    def ignore(self) -> bool:
         """The call ended in a way that says nothing about the service."""
-        self._settle(None)
+        return self.breaker.settle(self, "ignored")
 
-    def release(self) -> None:
-        """The call was never made."""
-        self._settle(None)
+    def release(self) -> bool:
+        """The call was never made, or given up before its end."""
+        return self.breaker.settle(self, "ignored")
 
-    def _settle(self, is_failure: bool | None) -> None:
+    def close(self) -> bool:
+        """Mark it settled; False if it was."""
+        was_settled, self._is_settled = self._is_settled, True
+        return not was_settled
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
         if not self._is_settled:
-            self._is_settled = True
-            self._breaker._record(self._generation, self._started_at, is_failure)
+            self.breaker.settle(self, self.breaker.result_of(error))
 
 
 class Breaker:
@@ -145,157 +121,216 @@ class Breaker:
     def __init__(
         self,
         name: str,
+        settings: BreakerSettings,
         *,
-        clock: Clock,
+        clock: Callable[[], float],
         rng: Callable[[], float],
-        on_change: Callable[[str, str], None] | None = None,
-        **settings: Any,
+        on_change: OnChange | None = None,
     ) -> None:
         self.name = name
-        self.settings = BreakerSettings(**settings)
-        self.settings.validate()
+        self.settings = settings
         self._clock = clock
         self._rng = rng
         self._on_change = on_change
-        self._state = "closed"
+        self._unheard: deque[tuple[CircuitState, CircuitState]] = deque()
+        self._state: CircuitState = "closed"
         self._generation = 0
+        self._failures = 0
+        self._window = settings.make_window()
         self._open_count = 0
         self._retry_at = 0.0
-        self._window = _Window(self.settings)
-        self._probes: deque[float] = deque()
-        self._successes = 0
-        self._late = 0
+        # Drawn ahead, so that looking at a circuit and moving it agree on when it opens.
+        self._draw = rng()
+        # By number, not by start: two may start at the same instant. The oldest is the first.
+        self._hangs_at: dict[int, float] = {}
+        self._good_probes = 0
+        self._permits = 0
+        self._late_results = 0
 
-    @classmethod
-    def from_settings(
-        cls,
-        name: str,
-        settings: BreakerSettings,
-        *,
-        clock: Clock,
-        rng: Callable[[], float],
-        on_change: Callable[[str, str], None] | None = None,
-    ) -> Self:
-        """Make a breaker from settings that are there already."""
-        breaker = cls(name, clock=clock, rng=rng, on_change=on_change)
-        breaker.settings = settings
-        breaker._window = _Window(settings)
-        return breaker
+    # --- calls -----------------------------------------------------------------------------
 
     def acquire(self) -> Permit:
         """Return leave for one call. Raises: CircuitOpen."""
         now = self._clock()
+        self._reopen_if_hung(now)
         if self._state == "open" and now >= self._retry_at:
             self._move("half_open")
+        permit = self._admit(now)
+        wait_s = self._wait_s(now)
+        self._announce()
+        if permit is None:
+            raise CircuitOpen(self.name, wait_s)
+        return permit
+
+    def _admit(self, now: float) -> Permit | None:
+        if self._state in ("open", "forced_open") or self._is_full():
+            return None
+        self._permits += 1
         if self._state == "half_open":
-            self._take_probe(now)
-        elif self._state == "open":
-            raise CircuitOpen(self.name, self._retry_at - now)
-        elif self._state == "forced_open":
-            raise CircuitOpen(self.name, None)
-        return Permit(self, self._generation, now)
+            self._hangs_at[self._permits] = now + self.settings.half_open_timeout
+        return Permit(self, self._generation, self._permits, now)
 
-    def _take_probe(self, now: float) -> None:
-        # A probe whose permit was lost must not keep the circuit half-open for ever.
-        while self._probes and now - self._probes[0] >= self.settings.half_open_timeout:
-            self._probes.popleft()
-        if len(self._probes) >= self.settings.probes:
-            raise CircuitOpen(self.name, self._probes[0] + self.settings.half_open_timeout - now)
-        self._probes.append(now)
-
-    def _record(self, generation: int, started_at: float, is_failure: bool | None) -> None:
-        if generation != self._generation:
-            self._late += 1
-            return
-        now = self._clock()
-        if self._state == "half_open":
-            self._record_probe(started_at, is_failure)
-        elif self._state == "closed" and is_failure is not None:
-            slow = self.settings.slow_call
-            is_slow = 0 < slow <= now - started_at
-            if self._window.add(now, is_failure, is_slow):
-                self._open()
-
-    def _record_probe(self, started_at: float, is_failure: bool | None) -> None:
-        if started_at in self._probes:
-            self._probes.remove(started_at)
-        if is_failure:
-            self._open()
-        elif is_failure is not None:
-            self._successes += 1
-            if self._successes >= self.settings.success_threshold:
-                self._open_count = 0
-                self._move("closed")
-
-    def _open(self) -> None:
-        settings = self.settings
-        period = min(
-            settings.timeout_max,
-            settings.timeout * settings.timeout_multiplier ** min(self._open_count, 64),
+    def _is_full(self) -> bool:
+        out = len(self._hangs_at)
+        return self._state == "half_open" and (
+            out >= self.settings.probes
+            or out + self._good_probes >= self.settings.success_threshold
         )
+
+    def settle(self, permit: Permit, result: Result) -> bool:
+        """Take the result of a permit; return whether it counted."""
+        if not permit.close():
+            return False
+        now = self._clock()
+        self._reopen_if_hung(now)
+        is_in_time = permit.breaker is self and permit.generation == self._generation
+        if is_in_time:
+            self._record(permit, result, now)
+        else:
+            self._late_results += 1
+        self._announce()
+        return is_in_time
+
+    def result_of(self, error: BaseException | None) -> Result:
+        """Say what a call that ended with `error` (None: plainly) came to."""
+        if error is None:
+            return "success"
+        # Another circuit's rejection says nothing about this one's service.
+        is_service = isinstance(error, Exception) and not isinstance(error, CircuitOpen)
+        return "failure" if is_service else "ignored"
+
+    def _record(self, permit: Permit, result: Result, now: float) -> None:
+        is_slow = 0 < self.settings.slow_call < now - permit.started_at
+        if self._state == "half_open":
+            is_too_slow = is_slow and result == "success"
+            self._record_probe(permit, "failure" if is_too_slow else result, now)
+        elif self._state == "closed" and result != "ignored":
+            self._record_call(result == "failure", is_slow, now)
+
+    def _record_call(self, is_failure: bool, is_slow: bool, now: float) -> None:
+        self._failures = self._failures + 1 if is_failure else 0
+        is_bad = self._failures >= self.settings.failure_threshold
+        if self._window is not None:
+            tally = self._window.add(now, is_failure=is_failure, is_slow=is_slow)
+            is_bad = is_bad or self.settings.is_too_bad(tally)
+        if is_bad:
+            self._open(now)
+
+    def _record_probe(self, permit: Permit, result: Result, now: float) -> None:
+        del self._hangs_at[permit.number]
+        match result:
+            case "failure":
+                self._failures += 1
+                self._open(now)
+            case "success":
+                self._failures = 0
+                self._good_probes += 1
+                if self._good_probes >= self.settings.success_threshold:
+                    self._move("closed")
+            case "ignored":
+                pass
+            case _:
+                assert_never(result)
+
+    # --- time ------------------------------------------------------------------------------
+
+    def catch_up(self) -> None:
+        """Reopen if a probe hung; every method does so first, a timer may do it sooner."""
+        self._reopen_if_hung(self._clock())
+        self._announce()
+
+    def _reopen_if_hung(self, now: float) -> None:
+        if self._is_hung(now):
+            self._failures += 1
+            self._open(self._first_hangs_at())
+
+    def _is_hung(self, now: float) -> bool:
+        return bool(self._hangs_at) and now >= self._first_hangs_at()
+
+    def _first_hangs_at(self) -> float:
+        return next(iter(self._hangs_at.values()))
+
+    def _open(self, at: float) -> None:
+        self._retry_at = at + self._open_time_s()
+        self._draw = self._rng()
         self._open_count += 1
-        self._retry_at = self._clock() + period * (1 + settings.jitter * self._rng())
         self._move("open")
 
-    def _move(self, state: str) -> None:
+    def _open_time_s(self) -> float:
+        longer = 1.0 + self.settings.jitter * self._draw
+        return self.settings.open_time_s(self._open_count) * longer
+
+    def _admits_at(self, now: float) -> float | None:
+        if self._state == "open":
+            return self._retry_at
+        if self._is_hung(now) or self._is_full():
+            return self._first_hangs_at() + self._open_time_s()
+        return None
+
+    def _wait_s(self, now: float) -> float | None:
+        at = self._admits_at(now)
+        return None if at is None else max(0.0, at - now)
+
+    # --- states ----------------------------------------------------------------------------
+
+    def _move(self, state: CircuitState) -> None:
         old, self._state = self._state, state
         self._generation += 1
-        self._window = _Window(self.settings)
-        self._probes.clear()
-        self._successes = 0
-        if self._on_change is not None and old != state:
-            try:
-                self._on_change(old, state)
-            except Exception:  # noqa: S110  # a listener's bug is not the circuit's
-                pass
+        self._hangs_at.clear()
+        self._good_probes = 0
+        if state == "closed":
+            self._failures = self._open_count = 0
+            self._window = self.settings.make_window()
+        if old != state:
+            self._unheard.append((old, state))
+
+    def _announce(self) -> None:
+        while self._unheard:
+            old, new = self._unheard.popleft()
+            if self._on_change is not None:
+                with suppress(Exception):  # A listener's bug is not the circuit's.
+                    self._on_change(old, new)
 
     def force_open(self) -> None:
         """Reject every call until `reset`."""
-        self._move("forced_open")
+        self._turn("forced_open")
 
     def disable(self) -> None:
         """Admit every call, whatever happens, until `reset`."""
-        self._move("disabled")
+        self._turn("disabled")
 
     def reset(self) -> None:
-        """Start over, closed."""
-        self._open_count = 0
-        self._move("closed")
+        """Start over, closed and with nothing remembered."""
+        self._turn("closed")
+
+    def _turn(self, state: CircuitState) -> None:
+        self._reopen_if_hung(self._clock())
+        self._move(state)
+        self._announce()
 
     def restore(self, *, state: str, remaining_s: float, open_count: int) -> None:
-        """Go on from what a forerunner reported."""
-        self._open_count = open_count
-        self._retry_at = self._clock() + remaining_s
-        self._move("open" if state == "half_open" else state)
+        """Go on from what a forerunner's snapshot said, `remaining_s` before the next probe.
+
+        A half-open one has no probe of its own any more and goes on as open. Raises: ValueError.
+        """
+        if state not in get_args(CircuitState):
+            raise ValueError(f"{state!r} is no state of a circuit: {get_args(CircuitState)}")
+        self._open_count = max(0, open_count)
+        self._retry_at = self._clock() + max(0.0, remaining_s)
+        self._move("open" if state == "half_open" else cast(CircuitState, state))
+        self._announce()
 
     def snapshot(self) -> BreakerSnapshot:
-        """Show how it stands; changes nothing."""
-        retry_at = self._retry_at if self._state == "open" else None
-        retry_after = None if retry_at is None else max(0.0, retry_at - self._clock())
+        """Show how it stands now; changes nothing, a hung probe shows as the opening it caused."""
+        now = self._clock()
+        is_hung = self._is_hung(now)
         return BreakerSnapshot(
-            self.name, self._state, self._window.failures, retry_after, retry_at,
-            self._generation, self._open_count, self._late,
-        )  # fmt: skip
-
-    async def call(
-        self,
-        func: Callable[..., Awaitable[T]],
-        *args: Any,
-        failure_if: Callable[[T], bool] | None = None,
-        **kwargs: Any,
-    ) -> T:
-        """Await `func(...)` under the circuit. Raises: CircuitOpen, and what `func` raises."""
-        permit = self.acquire()
-        try:
-            result = await func(*args, **kwargs)
-        except asyncio.CancelledError:
-            permit.ignore()
-            raise
-        except BaseException:
-            permit.failure()
-            raise
-        if failure_if is not None and failure_if(result):
-            permit.failure()
-        else:
-            permit.success()
-        return result
+            self.name,
+            "open" if is_hung else self._state,
+            self._failures + is_hung,
+            self._wait_s(now),
+            self._admits_at(now),
+            self._generation + is_hung,
+            self._open_count + is_hung,
+            self._late_results,
+        )

@@ -110,9 +110,15 @@ class Gate:
             return f"throttled for {self.throttled_until - now:.1f} s more"
         if self.circuit == "forced_open":
             return "circuit forced open by an operator"
-        if self.circuit == "open" and self.retry_at is not None and now < self.retry_at:
-            return f"circuit open, next probe in {self.retry_at - now:.1f} s"
+        if self.circuit in _PROBED and self.retry_at is not None and now < self.retry_at:
+            return self._wait_reason(self.retry_at - now)
         return None
+
+    def _wait_reason(self, wait_s: float) -> str:
+        if self.circuit == "half_open":
+            # Though no slot shows it: the breaker would only refuse, again and again.
+            return f"a probe is out, and given up in {wait_s:.1f} s"
+        return f"circuit open, next probe in {wait_s:.1f} s"
 
     def _may_try_misconfigured(self, now: float) -> bool:
         return (
