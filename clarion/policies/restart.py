@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from clarion.policies.growth import grown
+
 FIRST_DELAY_S = 0.05
 MAX_DELAY_S = 5.0
 CALM_S = 10.0
@@ -43,7 +45,7 @@ class RestartBudget:
         self._crashes.append(now)
         while now - self._crashes[0] > self._period_s:
             self._crashes.popleft()
-        ceiling = min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** min(self._in_a_row - 1, 10))
+        ceiling = grown(FIRST_DELAY_S, 2.0, self._in_a_row - 1, MAX_DELAY_S)
         return RestartDecision(
             len(self._crashes) > self._limit, self._rng() * ceiling, self._in_a_row
         )
