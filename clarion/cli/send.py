@@ -22,43 +22,46 @@ POLL_S: Final = 0.1
 POLL_MAX_S: Final = 2.0
 
 
+ToChannel = Annotated[str, typer.Option(metavar="CHANNEL", help="email, sms, webhook, …")]
+Recipient = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="E-mail address, phone number or URL.")
+]
+Subject = Annotated[str | None, typer.Option(metavar="TEXT")]
+Text = Annotated[str | None, typer.Option(metavar="TEXT", help="The text; - reads standard input.")]
+Html = Annotated[str | None, typer.Option(metavar="HTML", help="The HTML; - reads standard input.")]
+Object = Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object.")]
+Urgency = Annotated[str | None, typer.Option(metavar="WORD", help="critical, high, normal or low.")]
+Promise = Annotated[str | None, typer.Option(metavar="WORD", help="at_least_once or at_most_once.")]
+Tenant = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Whose it is; tenants share fairly.")
+]
+Reference = Annotated[str | None, typer.Option(metavar="NAME", help="Your own name for it.")]
+Key = Annotated[
+    str | None, typer.Option(metavar="KEY", help="Sent twice under one key, it goes out once.")
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait until its status is final.")]
+Timeout = Annotated[float, typer.Option(metavar="SECONDS", help="How long --wait waits.", min=0)]
+
+
 @guarded
 def send(
     context: typer.Context,
-    channel: Annotated[str, typer.Option(metavar="CHANNEL", help="email, sms, webhook, …")],
-    to: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="E-mail address, phone number or URL.")
-    ],
-    subject: Annotated[str | None, typer.Option(metavar="TEXT")] = None,
-    text: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="The text; - reads standard input.")
-    ] = None,
-    html: Annotated[
-        str | None, typer.Option(metavar="HTML", help="The HTML; - reads standard input.")
-    ] = None,
-    data: Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object.")] = None,
-    metadata: Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object.")] = None,
-    priority: Annotated[
-        str | None, typer.Option(metavar="WORD", help="critical, high, normal or low.")
-    ] = None,
+    channel: ToChannel,
+    to: Recipient,
+    subject: Subject = None,
+    text: Text = None,
+    html: Html = None,
+    data: Object = None,
+    metadata: Object = None,
+    priority: Urgency = None,
     send_at: Annotated[str | None, Instant] = None,
     expires_at: Annotated[str | None, Instant] = None,
-    delivery: Annotated[
-        str | None, typer.Option(metavar="WORD", help="at_least_once or at_most_once.")
-    ] = None,
-    tenant: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Whose it is; tenants share fairly.")
-    ] = None,
-    reference: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Your own name for it.")
-    ] = None,
-    idempotency_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Sent twice under one key, it goes out once.")
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until its status is final.")] = False,
-    timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How long --wait waits.", min=0)
-    ] = 30.0,
+    delivery: Promise = None,
+    tenant: Tenant = None,
+    reference: Reference = None,
+    idempotency_key: Key = None,
+    wait: Wait = False,
+    timeout: Timeout = 30.0,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
