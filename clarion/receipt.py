@@ -99,7 +99,7 @@ class Receipt:
     _waiters: Waiters
     _read: Read
 
-    async def settled(self, timeout: float = 60.0) -> Notification:
+    async def settled(self, timeout: float = 60.0) -> Notification:  # noqa: ASYNC109 - public name
         """Wait for the final status, for `timeout` seconds at most.
 
         Raises TimeoutError when it is not final by then; the notification goes on all the same.

@@ -151,8 +151,8 @@ class Address:
             return
         actor.actor_urn = self.actor_ref.actor_urn
         actor.actor_stopped = self.actor_ref.actor_stopped
-        actor._actor_ref = self.actor_ref
-        self.actor_ref._actor_weakref = weakref.ref(actor)
+        actor._actor_ref = self.actor_ref  # noqa: SLF001 - pykka has no other way to rebind
+        self.actor_ref._actor_weakref = weakref.ref(actor)  # noqa: SLF001 - the same
         self.actor_ref.actor_class = type(actor)
 
     def _construct(self) -> None:
@@ -305,7 +305,7 @@ class Address:
             self._stops.append(self._envelope)
             return NO_REPLY
         if isinstance(message, _PROXY_MESSAGES):
-            return actor._handle_receive(message)
+            return actor._handle_receive(message)  # noqa: SLF001 - pykka keeps its proxies
         log.warning("message_unknown", actor=self.name, message_type=self.message_type)
         if self.current_reply is not None:
             raise ActorError(f"{self.name} does not handle {self.message_type} messages")

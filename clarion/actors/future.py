@@ -19,6 +19,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import pykka
@@ -220,10 +221,9 @@ class _Waker:
         if threading.get_ident() == self._thread:
             self._wake()
             return
-        try:
+        # RuntimeError: the waiter's loop is closed, nobody is left to wake.
+        with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._wake)
-        except RuntimeError:  # the waiter's loop is closed: nobody is left to wake
-            pass
 
     def _wake(self) -> None:
         if not self.future.done():

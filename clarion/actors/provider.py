@@ -98,7 +98,7 @@ class Provider(Actor):
         self._metrics = metrics
         self._is_probing = False
 
-    async def on_start(self) -> None:
+    async def on_start(self) -> None:  # type: ignore[override]  # pykka's is sync
         """Open a session; the one of a forerunner closes after its last call."""
         adapter = self._make_adapter()
         await adapter.open()

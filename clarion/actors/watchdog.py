@@ -87,7 +87,7 @@ class LoopWatchdog(threading.Thread):
 
     def _report_block(self) -> None:
         task = asyncio.current_task(self._loop)
-        frame = sys._current_frames().get(self._loop_thread)
+        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - documented, for this
         stack = "" if frame is None else "".join(traceback.format_stack(frame)[-STACK_DEPTH:])
         log.error(
             "event_loop_blocked",

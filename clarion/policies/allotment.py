@@ -15,15 +15,29 @@ class Room(Protocol):
     """Room for `n` calls at one provider (`actors.messages.Place` or `routing.Offer`)."""
 
     @property
-    def provider(self) -> str: ...
+    def provider(self) -> str:
+        """Its name."""
+        ...
+
     @property
-    def n(self) -> int: ...
+    def n(self) -> int:
+        """How many calls it takes now."""
+        ...
+
     @property
-    def is_probe(self) -> bool: ...
+    def is_probe(self) -> bool:
+        """Whether the call is one that finds out whether the provider works again."""
+        ...
+
     @property
-    def is_fallback_only(self) -> bool: ...
+    def is_fallback_only(self) -> bool:
+        """Whether it is for jobs alone that have tried the earlier providers."""
+        ...
+
     @property
-    def why(self) -> str: ...
+    def why(self) -> str:
+        """Why it was chosen."""
+        ...
 
 
 class Allotment:

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import errno
 import json
-import os
 import re
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -138,7 +137,7 @@ class Outbox:
         partial = self.directory / f".{name}.partial"
         try:
             partial.write_bytes(content)
-            os.replace(partial, self.directory / name)
+            partial.replace(self.directory / name)
         except OSError:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)

@@ -248,7 +248,7 @@ class _Transport:
         data: dict[str, object] | None = None,
         headers: dict[str, str] | None = None,
         auth: tuple[str, str] | None = None,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the name that the SDK uses
         allow_redirects: bool = False,
     ) -> Response:
         """Make the request; the SDK gets nothing to parse, the reply is judged by `Twilio`."""

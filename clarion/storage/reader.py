@@ -47,6 +47,7 @@ T = TypeVar("T")
 
 Page = tuple[list[Notification], str | None]
 
+_CLOCK = SystemClock()
 _NEWEST = "~"
 """Sorts behind every id."""
 
@@ -67,7 +68,7 @@ class Reader:
         threads: int = 3,
         timeout_s: float = 5.0,
         executor: Executor | None = None,
-        monotonic: Callable[[], float] = SystemClock().monotonic,
+        monotonic: Callable[[], float] = _CLOCK.monotonic,
     ) -> None:
         self._path = Path(path).absolute()
         self._timeout_s = timeout_s

@@ -31,6 +31,7 @@ from clarion.storage.connection import storage_failure
 
 log = structlog.get_logger(__name__)
 
+_CLOCK = SystemClock()
 _READS = (Load, Refill, LoadTimers)
 
 
@@ -83,13 +84,13 @@ class Writer:
         store: Store,
         *,
         on_done: Callable[[list[Done]], None],
-        post: Callable[[Callable[[], None]], None],
+        post: Callable[[Callable[[], None]], object],
         on_state: Callable[[bool, str], None],
         max_batch: int = 512,
         retry_s: float = 1.0,
         commit_seconds: Callable[[float], None] = _ignore,
         batch_size: Callable[[float], None] = _ignore,
-        monotonic: Callable[[], float] = SystemClock().monotonic,
+        monotonic: Callable[[], float] = _CLOCK.monotonic,
     ) -> None:
         self._store = store
         self._on_done = on_done

@@ -3,7 +3,8 @@
 ::
 
     POST /_control           {"fault": "throttled", "with": {"retry_after": 5}, "times": 3}
-                             {"recover": true} {"latency_s": 0.2} {"fail_ratio": 0.1} {"clear": true}
+                             {"recover": true} {"latency_s": 0.2} {"fail_ratio": 0.1}
+                             {"clear": true}
     GET  /_control/requests  the counts of the ledger
     GET  /_control/delivered?id=ID   {"id": …, "delivered": n}
 

@@ -62,7 +62,7 @@ def reset(transport: asyncio.BaseTransport | None) -> None:
         transport.abort()
 
 
-async def perform(
+async def perform(  # noqa: C901 - one case for each fault
     fault: Fault,
     request: web.BaseRequest,
     reply: Reply,

@@ -83,8 +83,10 @@ def test_every_way_to_stand_has_a_sentence() -> None:
         (
             {"status": Status.QUEUED, "waiting": "retry", "next_attempt_at": NOW + 30,
              "provider": "sendgrid", "calls": (call(),)},
-            "sendgrid did not take it (the provider is overloaded); it is tried again"
-            " at 08:00:30 UTC.",
+            (
+                "sendgrid did not take it (the provider is overloaded); it is tried again"
+                " at 08:00:30 UTC."
+            ),
         ),
         (
             {"status": Status.QUEUED, "waiting": "retry", "next_attempt_at": NOW - 1,

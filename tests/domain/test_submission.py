@@ -357,7 +357,9 @@ near = st.fixed_dictionaries(
         | strange,
         "expires_at": st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat) | strange,
         "headers": st.dictionaries(st.text(st.characters()), strange, max_size=3) | strange,
-        **dict.fromkeys(("subject", "text", "html", "data", "tenant", "reference", "metadata"), strange),
+        **dict.fromkeys(
+            ("subject", "text", "html", "data", "tenant", "reference", "metadata"), strange
+        ),
     },
 )
 

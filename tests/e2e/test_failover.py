@@ -69,7 +69,7 @@ async def test_new_work_goes_to_the_primary_again_after_two_good_probes(house):
 
 
 async def test_work_is_held_while_every_provider_is_down_and_delivered_once_after(house):
-    """Accepting goes on; attempts are unburnt; a handful of probes; then all, without a stampede."""
+    """Accepting goes on; attempts are unburnt; a handful of probes; then all, without a rush."""
     primary, second = await house.sendgrid(), await house.sendgrid()
     house.configure(
         {

@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from email.policy import default
 from pathlib import Path
@@ -35,9 +35,9 @@ HOOK = Outgoing(
 
 
 @pytest.fixture
-async def outbox(make: Make) -> AsyncIterator[Outbox]:
+async def outbox(make: Make) -> Outbox:
     adapter: Outbox = await make({"kind": "outbox"})
-    yield adapter
+    return adapter
 
 
 def names(outbox: Outbox) -> list[str]:

@@ -251,9 +251,8 @@ async def test_a_connection_is_closed_while_it_is_idle(server: SendGridLookalike
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     head = "POST /v3/mail/send HTTP/1.1\r\nHost: x\r\nAccept: */*\r\nAuthorization: Bearer SG.test"
     body = str(mail()).replace("'", '"')
-    writer.write(
-        f"{head}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
-    )
+    kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
+    writer.write(f"{head}\r\n{kind}\r\n\r\n{body}".encode())
 
     async with asyncio.timeout(5):
         answer = await reader.read()
