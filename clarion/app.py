@@ -20,8 +20,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import web
@@ -40,6 +42,8 @@ from clarion.domain.submission import Rules
 from clarion.errors import ClarionError, Fault, SettingsError
 from clarion.gauges import Gauges
 from clarion.http.app import make_app
+from clarion.http.connection import Runner
+from clarion.http.front import Front
 from clarion.policies.clock import Clock, SystemClock
 from clarion.policies.identifier import IdSource
 from clarion.policies.restart import RestartBudget
@@ -86,7 +90,9 @@ class Engine:
         self.children = Children(lambda: RestartBudget(rng=self._rng))
         self.failed = asyncio.Event()
         """Set when the engine cannot go on and the process has to end."""
+        self.is_draining = False
         self._ids = IdSource(self.clock.now, around.random_bits)
+        self.new_id = self._ids.next
         self._memory = Memory()
         self._routes = blueprint.routes(settings)
         self._desks: dict[str, Desk] = {}
@@ -109,6 +115,11 @@ class Engine:
             channels=tuple(self.settings.channels),
             providers=tuple(self._used_providers()),
         )
+
+    @property
+    def is_started(self) -> bool:
+        """Whether every actor has started once."""
+        return all(each.state != "starting" for each in self.runtime.statistics())
 
     def _used_providers(self) -> list[str]:
         return list(dict.fromkeys(name for route in self._routes for name in route.providers))
@@ -268,6 +279,7 @@ class Engine:
 
     async def drain(self) -> None:
         """Accept and dispatch no more, and let calls that are out end, `server.drain` at most."""
+        self.is_draining = True
         try:
             async with asyncio.timeout(self.settings.server.drain):
                 for route in self._routes:
@@ -359,10 +371,28 @@ async def _first(*events: asyncio.Event) -> None:
         wait.cancel()
 
 
+def _front(engine: Engine) -> Front:
+    server = engine.settings.server
+    public_host = urlsplit(server.public_url).hostname
+    return Front(
+        service=engine.service,
+        metrics=engine.metrics,
+        gauges=engine.gauges,
+        clock=engine.clock,
+        api_key=server.api_key.get_secret_value(),
+        max_body_bytes=server.max_body,
+        is_started=lambda: engine.is_started,
+        is_draining=lambda: engine.is_draining,
+        version=version("clarion"),
+        hosts=frozenset({public_host} if public_host else ()),
+        new_id=engine.new_id,
+    )
+
+
 @asynccontextmanager
 async def _listening(engine: Engine) -> AsyncIterator[None]:
     server = engine.settings.server
-    runner = web.AppRunner(make_app(engine), access_log=None)
+    runner = Runner(make_app(_front(engine)))
     await runner.setup()
     try:
         await web.TCPSite(runner, server.host, server.port).start()

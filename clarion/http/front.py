@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
 
 from clarion.gauges import Gauges
 from clarion.policies.clock import Clock
@@ -14,9 +18,13 @@ MAX_BATCH_BYTES = 32_000_000
 """A batch's body at most; a single notification's is `server.max_body`."""
 
 
+def _random_id() -> str:
+    return secrets.token_hex(13)
+
+
 @dataclass(frozen=True, slots=True)
 class Front:
-    """One engine as HTTP sees it; the app keeps it under `FRONT` (see `app`)."""
+    """One engine as HTTP sees it; the app keeps it under `FRONT`."""
 
     service: Service
     metrics: Metrics
@@ -29,3 +37,11 @@ class Front:
     """Whether every actor has started; `/readyz` is 503 before, and while it drains."""
     is_draining: Callable[[], bool] = lambda: False
     version: str = ""
+    hosts: frozenset[str] = frozenset()
+    """Host names, besides those of loopback, that a request may name while there is no key."""
+    new_id: Callable[[], str] = _random_id
+    """Makes the correlation id of a request that brings none."""
+
+
+FRONT: Final = web.AppKey("front", Front)
+"""Where the app keeps its `Front`."""

@@ -1,0 +1,140 @@
+"""Every address of the API, once: its handler, and what the reference says of it.
+
+The app takes its routes from here and `openapi` its document, so neither can know one more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from clarion.http import api, health, reference, scrape, steering
+from clarion.http.auth import OPEN
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method at one path."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    answer: str = ""
+    """The schema of the answer, by its name in `schema`; "" for one without a body."""
+    status: int = 200
+    content_type: str = "application/json"
+    body: str = ""
+    """The schema of the body; "" where there is none."""
+    parameters: tuple[str, ...] = ()
+    """Names of query parameters and headers, as `schema` describes them."""
+    problems: tuple[int, ...] = ()
+    """Statuses of problems beyond those that every address may answer."""
+    status_when_down: int = 0
+    """The status of the same answer when the news is bad; 0 where there is none such."""
+
+    @property
+    def name(self) -> str:
+        """The operation's id."""
+        return self.handler.__name__
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it needs no key."""
+        return self.path in OPEN
+
+
+_PAGE = ("limit", "cursor")
+
+ENDPOINTS = (
+    Endpoint(
+        "POST", "/v1/notifications", api.send, "Send one notification", "Notification", 202,
+        body="Request", parameters=("Idempotency-Key", "X-Request-ID"),
+        problems=(400, 408, 413, 415, 422, 429, 503),
+    ),
+    Endpoint(
+        "POST", "/v1/notifications/batch", api.send_batch,
+        "Send many at once; each is answered for itself", "BatchAnswer", 202,
+        body="Batch", parameters=("X-Request-ID",), problems=(400, 408, 413, 415, 422),
+    ),
+    Endpoint(
+        "GET", "/v1/notifications", api.find, "Search, the newest first", "Page",
+        parameters=("status", "channel", "to", "reference", *_PAGE), problems=(422, 503),
+    ),
+    Endpoint(
+        "GET", "/v1/notifications/{id}", api.get, "Show one, with its timeline",
+        "NotificationWithTimeline", problems=(404, 422, 503),
+    ),
+    Endpoint(
+        "POST", "/v1/notifications/{id}/cancel", api.cancel,
+        "Cancel; while a call is out, let it be the last", "Notification", problems=(404, 409, 503),
+    ),
+    Endpoint("GET", "/v1/stats", api.stats, "Counts of one instant", "Stats", problems=(422, 503)),
+    Endpoint(
+        "GET", "/v1/dead-letters", api.dead_letters, "What failed for good, the latest first",
+        "Page", parameters=("reason", "provider", "channel", "since", "until", *_PAGE),
+        problems=(422, 503),
+    ),
+    Endpoint(
+        "GET", "/v1/queues", steering.queues, "How every lane stands", "Lanes", problems=(422, 503)
+    ),
+    Endpoint(
+        "POST", "/v1/queues/{channel}/pause", steering.pause,
+        "Send nothing from a lane; it goes on accepting", status=204, problems=(404, 503),
+    ),
+    Endpoint(
+        "POST", "/v1/queues/{channel}/resume", steering.resume, "Send from a lane again",
+        status=204, problems=(404, 503),
+    ),
+    Endpoint(
+        "GET", "/v1/providers", steering.providers, "How every provider stands", "Providers",
+        problems=(422, 503),
+    ),
+    Endpoint(
+        "POST", "/v1/providers/{name}/enable", steering.enable, "Use a provider again",
+        status=204, problems=(404, 503),
+    ),
+    Endpoint(
+        "POST", "/v1/providers/{name}/disable", steering.disable,
+        "Make no new calls to a provider", status=204, problems=(404, 503),
+    ),
+    Endpoint(
+        "POST", "/v1/breakers/{name}/open", steering.open_circuit,
+        "Force a circuit open, until it is reset", status=204, problems=(404, 503),
+    ),
+    Endpoint(
+        "POST", "/v1/breakers/{name}/close", steering.close_circuit,
+        "Hold a circuit closed, until it is reset", status=204, problems=(404, 503),
+    ),
+    Endpoint(
+        "POST", "/v1/breakers/{name}/reset", steering.reset_circuit,
+        "Let a circuit work by its own rules again", status=204, problems=(404, 503),
+    ),
+    Endpoint(
+        "GET", "/livez", health.livez, "200 while the process lives", "Health",
+        content_type=health.HEALTH_TYPE,
+    ),
+    Endpoint(
+        "GET", "/readyz", health.readyz, "200 while it can accept, else 503", "Health",
+        content_type=health.HEALTH_TYPE, status_when_down=503,
+    ),
+    Endpoint(
+        "GET", "/health", health.health, "Every part, and what works; 503 where the whole fails",
+        "Health", content_type=health.HEALTH_TYPE, status_when_down=503,
+    ),
+    Endpoint(
+        "GET", "/metrics", scrape.metrics, "Metrics for Prometheus", "Text",
+        content_type="text/plain",
+    ),
+    Endpoint(
+        "GET", "/openapi.json", reference.show_document, "This document", "Document"
+    ),
+    Endpoint(
+        "GET", "/docs", reference.show_page, "This document for people", "Text",
+        content_type="text/html",
+    ),
+)  # fmt: skip

@@ -1,0 +1,169 @@
+"""The OpenAPI 3.1 document, and the page that shows it, from the table of endpoints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from html import escape
+from http import HTTPStatus
+from typing import Any
+
+from clarion.http.body import LINE_TYPES
+from clarion.http.endpoint import Endpoint
+from clarion.http.problem import PROBLEM_TYPE
+from clarion.http.schema import PARAMETERS, SCHEMAS
+
+_IN_PATH = re.compile(r"\{(\w+)\}")
+
+
+def document(endpoints: Sequence[Endpoint], version: str, has_key: bool) -> dict[str, Any]:
+    """Return the document of these endpoints; `has_key` says whether a bearer key is asked for."""
+    paths: dict[str, dict[str, Any]] = {}
+    for each in endpoints:
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, has_key)
+    found: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Clarion",
+            "version": version,
+            "description": "A resilient notification service: what it accepts is not lost.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+    return found
+
+
+def _operation(endpoint: Endpoint, has_key: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "summary": endpoint.summary,
+        "parameters": [
+            *(_in_path(name) for name in _IN_PATH.findall(endpoint.path)),
+            *(PARAMETERS[name] for name in endpoint.parameters),
+        ],
+        "responses": _responses(endpoint, has_key),
+    }
+    if endpoint.body:
+        found["requestBody"] = {"required": True, "content": _body(endpoint.body)}
+    found["security"] = [{"key": []}] if has_key and not endpoint.is_open else []
+    return found
+
+
+def _in_path(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _body(schema: str) -> dict[str, Any]:
+    content = {"application/json": _of(schema)}
+    if schema == "Batch":
+        # One notification a line.
+        content |= {kind: _of("Text") for kind in sorted(LINE_TYPES)}
+    return content
+
+
+def _of(schema: str) -> dict[str, Any]:
+    return {"schema": {"$ref": f"#/components/schemas/{schema}"}}
+
+
+def _responses(endpoint: Endpoint, has_key: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {str(endpoint.status): _answer(endpoint)}
+    if endpoint.status_when_down:
+        found[str(endpoint.status_when_down)] = _answer(endpoint)
+    barred = () if endpoint.is_open else ((401,) if has_key else (403,))
+    for status in sorted({*endpoint.problems, *barred, 500}):
+        found[str(status)] = {
+            "description": HTTPStatus(status).phrase,
+            "content": {PROBLEM_TYPE: _of("Problem")},
+        }
+    return found
+
+
+def _answer(endpoint: Endpoint) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": endpoint.summary}
+    if endpoint.answer:
+        answer["content"] = {endpoint.content_type: _of(endpoint.answer)}
+    return answer
+
+
+# --- for people ------------------------------------------------------------------------------
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; }
+body { font: 1rem/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 56rem; padding: 1rem; }
+article { border-top: 1px solid var(--line); padding: .5rem 0; }
+h2 { font-size: 1.05rem; overflow-wrap: anywhere; }
+code { font-family: ui-monospace, monospace; }
+table { border-collapse: collapse; display: block; overflow-x: auto; }
+td, th { border-bottom: 1px solid var(--line); padding: .2rem .8rem .2rem 0; text-align: left;
+  vertical-align: top; }
+"""
+
+
+def page(found: dict[str, Any]) -> str:
+    """Return the document as one HTML page that loads nothing."""
+    operations = "".join(
+        _article(path, method, operation)
+        for path, methods in found["paths"].items()
+        for method, operation in methods.items()
+    )
+    schemas = "".join(
+        _schema(name, schema) for name, schema in found["components"]["schemas"].items()
+    )
+    info = found["info"]
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Clarion: the API</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>
+<body><header><h1>Clarion {escape(info["version"])}: the API</h1><p>{escape(info["description"])}
+Errors are <code>application/problem+json</code> (RFC 9457). For programs:
+<a href="/openapi.json">openapi.json</a>.</p></header>
+<main><h2>Addresses</h2>{operations}<h2>Shapes</h2>{schemas}</main></body></html>
+"""
+
+
+def _article(path: str, method: str, operation: dict[str, Any]) -> str:
+    title = f"<code>{method.upper()} {escape(path)}</code>"
+    rows = [
+        (each["name"], f"in the {each['in']}", each.get("description", ""))
+        for each in operation["parameters"]
+    ]
+    if "requestBody" in operation:
+        rows.append(("body", ", ".join(operation["requestBody"]["content"]), _named(operation)))
+    answers = ", ".join(operation["responses"])
+    return (
+        f'<article id="{escape(operation["operationId"])}"><h2>{title}</h2>'
+        f"<p>{escape(operation['summary'])}. Answers: {answers}.</p>{_table(rows)}</article>"
+    )
+
+
+def _named(operation: dict[str, Any]) -> str:
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    return f"the shape {schema['$ref'].rpartition('/')[2]}"
+
+
+def _schema(name: str, schema: dict[str, Any]) -> str:
+    rows = [
+        (field, _type(of), of.get("description", ""))
+        for field, of in schema.get("properties", {}).items()
+    ]
+    return f"<article><h3><code>{escape(name)}</code></h3>{_table(rows)}</article>" if rows else ""
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return " | ".join("null" if each is None else str(each) for each in schema["enum"])
+    kind = schema.get("type", "")
+    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+
+
+def _table(rows: Sequence[tuple[str, str, str]]) -> str:
+    if not rows:
+        return ""
+    cells = "".join(
+        f"<tr><th><code>{escape(name)}</code></th><td>{escape(kind)}</td><td>{escape(told)}</td></tr>"
+        for name, kind, told in rows
+    )
+    return f"<table>{cells}</table>"

@@ -1,0 +1,23 @@
+"""`/openapi.json` and `/docs`: the reference for programs and for people.
+
+Both are made once, when the app is; no code from elsewhere is loaded to show them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+DOCUMENT: Final = web.AppKey("document", bytes)
+PAGE: Final = web.AppKey("page", str)
+
+
+async def show_document(request: web.Request) -> web.Response:
+    """Show the OpenAPI document."""
+    return web.Response(body=request.app[DOCUMENT], content_type="application/json")
+
+
+async def show_page(request: web.Request) -> web.Response:
+    """Show the same as a page."""
+    return web.Response(text=request.app[PAGE], content_type="text/html")

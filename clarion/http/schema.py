@@ -1,0 +1,264 @@
+"""The JSON schemas of the API, as the reference shows them, and its parameters.
+
+They describe; what checks a request is `domain.submission`. A test sends what they allow and
+forbid, so that the two cannot part.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clarion.domain.notification import Channel, Delivery, Priority, Reason, Status
+from clarion.domain.submission import MAX_KEY, MAX_NAME, MAX_SUBJECT
+from clarion.http.body import MAX_ITEMS
+from clarion.service import MAX_PAGE
+
+Schema = dict[str, Any]
+
+_TEXT: Schema = {"type": "string"}
+_BOOLEAN: Schema = {"type": "boolean"}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_INSTANT: Schema = {"type": "string", "format": "date-time"}
+_ANY_OBJECT: Schema = {"type": "object"}
+_CHANNEL: Schema = {"type": "string", "enum": list(Channel)}
+_PRIORITY: Schema = {"type": "string", "enum": [each.label for each in Priority]}
+_STATUS: Schema = {"type": "string", "enum": list(Status)}
+_HEALTH: Schema = {"type": "string", "enum": ["pass", "warn", "fail"]}
+
+
+def _told(schema: Schema, description: str) -> Schema:
+    return {**schema, "description": description}
+
+
+def _or_null(schema: Schema) -> Schema:
+    found = {**schema, "type": [schema["type"], "null"]}
+    return {**found, "enum": [*schema["enum"], None]} if "enum" in schema else found
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(properties: Schema, required: tuple[str, ...] | None = None) -> Schema:
+    """Return an object whose properties are all required, or those of `required`."""
+    names = list(properties) if required is None else list(required)
+    return {"type": "object", "properties": properties, "required": names}
+
+
+def _array(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _line(length: int) -> Schema:
+    return {"type": "string", "maxLength": length}
+
+
+# --- requests --------------------------------------------------------------------------------
+
+_FIELDS: Schema = {
+    "channel": _told(_CHANNEL, "One that is configured."),
+    "to": _told(_TEXT, "One address of the channel: addr-spec, E.164 number, http(s) URL."),
+    "subject": _told(_or_null(_line(MAX_SUBJECT)), "One line."),
+    "text": _or_null(_TEXT),
+    "html": _or_null(_TEXT),
+    "data": _told(_or_null(_ANY_OBJECT), "What a webhook carries besides."),
+    "priority": _or_null(_PRIORITY),
+    "send_at": _told(_or_null(_INSTANT), "Not before this time."),
+    "expires_at": _told(_or_null(_INSTANT), "Not after this time."),
+    "delivery": _told(
+        _or_null({"type": "string", "enum": list(Delivery)}),
+        "What may happen after an unknown outcome: a second try that is marked, or none.",
+    ),
+    "tenant": _told(_or_null(_line(MAX_NAME)), "Whose it is: the unit of fairness."),
+    "reference": _told(_or_null(_line(MAX_NAME)), "Your own id, to search by."),
+    "metadata": _or_null(_ANY_OBJECT),
+    "headers": _told(_or_null(_ANY_OBJECT), "Extra headers; none that names an address."),
+}
+_KEY: Schema = _told(
+    _or_null(_line(MAX_KEY)), "Repeat it to get the same answer instead of a second notification."
+)
+
+# --- answers ---------------------------------------------------------------------------------
+
+_NOTIFICATION: Schema = {
+    "id": _TEXT,
+    "channel": _TEXT,
+    "to": _TEXT,
+    "status": _STATUS,
+    "held": _told(_BOOLEAN, "No provider of the route has a closed circuit."),
+    "held_reason": _or_null(_TEXT),
+    "waiting": _told(_or_null(_TEXT), "What it waits for: retry, receipt, schedule."),
+    "next_attempt_at": _or_null(_INSTANT),
+    "attempts": _COUNT,
+    "provider": _or_null(_TEXT),
+    "possibly_duplicated": _BOOLEAN,
+    "cancel_requested": _BOOLEAN,
+    "reason": _or_null(_TEXT),
+    "explanation": _told(_TEXT, "What happened and what comes next, in a sentence."),
+    "priority": _PRIORITY,
+    "tenant": _or_null(_TEXT),
+    "reference": _or_null(_TEXT),
+    "metadata": _ANY_OBJECT,
+    "created_at": _INSTANT,
+    "updated_at": _INSTANT,
+}
+_EVENT = _object(
+    {
+        "at": _INSTANT,
+        "event": _TEXT,
+        "provider": _or_null(_TEXT),
+        "outcome": _or_null(_TEXT),
+        "reason": _or_null(_TEXT),
+        "detail": _or_null(_TEXT),
+        "considered": _told({}, "The providers that were passed over, and why."),
+    }
+)
+_PLACE = _object(
+    {
+        "provider": _TEXT,
+        "circuit": _TEXT,
+        "takes_work": _BOOLEAN,
+        "reason": _TEXT,
+        "retry_at": _or_null(_INSTANT),
+    }
+)
+_LANE = _object(
+    {
+        "channel": _TEXT,
+        "paused": _BOOLEAN,
+        "held": _BOOLEAN,
+        "held_reason": _or_null(_TEXT),
+        "accepting": _BOOLEAN,
+        "ready": _COUNT,
+        "scheduled": _COUNT,
+        "waiting": _told(_COUNT, "For a retry or a receipt."),
+        "in_flight": _COUNT,
+        "in_memory": _COUNT,
+        "oldest_at": _or_null(_INSTANT),
+        "problem": _told(_or_null(_TEXT), "Why the lane does not answer; null when it does."),
+        "route": _array(_PLACE),
+    }
+)
+_PROBE = _object(
+    {
+        "healthy": _BOOLEAN,
+        "misconfigured": _BOOLEAN,
+        "detail": _TEXT,
+        "checked_at": _INSTANT,
+    }
+)
+_PROVIDER = _object(
+    {
+        "name": _TEXT,
+        "kind": _TEXT,
+        "channels": _array(_TEXT),
+        "state": _TEXT,
+        "circuit": _TEXT,
+        "failures": _COUNT,
+        "enabled": _BOOLEAN,
+        "in_flight": _COUNT,
+        "slots": _told(_COUNT, "What it may use now; fewer than max_concurrent while it ramps."),
+        "max_concurrent": _COUNT,
+        "reason": _told(_TEXT, 'Why it takes nothing now; "" when it does.'),
+        "retry_after_s": _or_null({"type": "number"}),
+        "health": {"oneOf": [_PROBE, {"type": "null"}]},
+    }
+)
+_COUNTS: Schema = {"type": "object", "additionalProperties": _COUNT}
+_RESULT = {
+    "oneOf": [
+        _object({"index": _COUNT, "id": _TEXT, "status": _STATUS}),
+        _object({"index": _COUNT, "problem": _ref("Problem")}),
+    ]
+}
+
+SCHEMAS: dict[str, Schema] = {
+    "Request": {**_object(_FIELDS, ("channel", "to")), "additionalProperties": False},
+    "Item": {
+        **_object({**_FIELDS, "idempotency_key": _KEY}, ("channel", "to")),
+        "additionalProperties": False,
+    },
+    "Batch": {**_array(_ref("Item")), "minItems": 1, "maxItems": MAX_ITEMS},
+    "Notification": _object(_NOTIFICATION),
+    "NotificationWithTimeline": _object({**_NOTIFICATION, "timeline": _array(_EVENT)}),
+    "Page": _object({"items": _array(_ref("Notification")), "next": _or_null(_TEXT)}),
+    "BatchAnswer": _object({"accepted": _COUNT, "rejected": _COUNT, "results": _array(_RESULT)}),
+    "Stats": _object(
+        {
+            "accepted": _told(_COUNT, "Equals the sum of by_status, at any moment."),
+            "by_status": _COUNTS,
+            "by_channel": {
+                "type": "object",
+                "additionalProperties": _object({"accepted": _COUNT, "by_status": _COUNTS}),
+            },
+        }
+    ),
+    "Lanes": _object({"items": _array(_LANE)}),
+    "Providers": _object({"items": _array(_PROVIDER)}),
+    "Health": _object(
+        {
+            "status": _HEALTH,
+            "output": _told(_TEXT, "Why it is not well."),
+            "version": _TEXT,
+            "serviceId": _TEXT,
+            "description": _TEXT,
+            "functions": _object(
+                {
+                    "accept": _HEALTH,
+                    "search": _HEALTH,
+                    "receipts": _HEALTH,
+                    "deliver": {"type": "object", "additionalProperties": _HEALTH},
+                }
+            ),
+            "checks": {"type": "object", "additionalProperties": _array(_ANY_OBJECT)},
+        },
+        ("status",),
+    ),
+    "Problem": _object(
+        {
+            "type": _TEXT,
+            "title": _TEXT,
+            "status": {"type": "integer"},
+            "detail": _TEXT,
+            "errors": _array(_object({"detail": _TEXT, "pointer": _TEXT})),
+        },
+        ("type", "title", "status", "detail"),
+    ),
+    "Document": _ANY_OBJECT,
+    "Text": _TEXT,
+}
+"""Every schema by its name."""
+
+
+def _query(name: str, schema: Schema, description: str = "") -> Schema:
+    return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+PARAMETERS: dict[str, Schema] = {
+    str(each["name"]): each
+    for each in (
+        _query("status", _STATUS),
+        _query("channel", _TEXT),
+        _query("to", _TEXT, "The address; write a plus as %2B."),
+        _query("reference", _TEXT),
+        _query("reason", {"type": "string", "enum": list(Reason)}),
+        _query("provider", _TEXT),
+        _query("since", _INSTANT, "Ended at this time or later."),
+        _query("until", _INSTANT, "Ended before this time."),
+        _query("limit", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 50}),
+        _query("cursor", _TEXT, "The `next` of the page before."),
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "schema": _line(MAX_KEY),
+            "description": "Repeat it with the same body to get the same answer, for 24 hours.",
+        },
+        {
+            "name": "X-Request-ID",
+            "in": "header",
+            "schema": _line(128),
+            "description": "Joins log lines; made up where it is missing, and always answered.",
+        },
+    )
+}
+"""Every query parameter and header by its name."""
