@@ -6,12 +6,14 @@ What must not happen is named after bugs that other breakers have had.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 import pytest
 
 from clarion.errors import CircuitOpen
 from clarion.policies.breaker import Breaker
 from clarion.policies.breaker_settings import BreakerSettings
+from clarion.settings_table import BreakerTable
 from clarion.testing import ManualClock
 
 TIMEOUT_S = 60.0
@@ -332,7 +334,7 @@ def test_an_unknown_state_is_not_restored(make: Make) -> None:
         make().restore(state="ajar", remaining_s=0.0, open_count=0)
 
 
-# --- settings --------------------------------------------------------------------------------------
+# --- settings ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -364,3 +366,12 @@ def test_settings_that_cannot_work_are_refused(name: str, value: object) -> None
     """The message names the setting and the value."""
     with pytest.raises(ValueError, match=f"{name} must be .*{value}"):
         BreakerSettings(**{name: value})  # type: ignore[arg-type]
+
+
+def test_the_settings_file_and_the_circuit_agree_on_keys_and_defaults() -> None:
+    """`[providers.NAME.breaker]` has them all but `probes`, which is one there."""
+    in_code = asdict(BreakerSettings())
+    probes = in_code.pop("probes")
+
+    assert BreakerTable().model_dump() == in_code
+    assert probes == 1

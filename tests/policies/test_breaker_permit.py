@@ -32,6 +32,11 @@ def half_open(breaker: Breaker, clock: ManualClock) -> Permit:
     return breaker.acquire()
 
 
+def throw(error: BaseException | None) -> None:
+    if error is not None:
+        raise error
+
+
 # --- permits -------------------------------------------------------------------------------------
 
 
@@ -74,8 +79,7 @@ def test_a_block_settles_its_permit(make: Make, error: BaseException | None, fai
 
     try:
         with breaker.acquire() as permit:
-            if error is not None:
-                raise error  # noqa: TRY301 - the block is what is tested
+            throw(error)
     except BaseException as caught:
         passed = caught
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clarion.domain.outcome import Answer, Outcome
-from clarion.policies.breaker import Breaker
+from clarion.policies.breaker import Breaker, Permit
 from clarion.policies.breaker_settings import BreakerSettings
 from clarion.policies.gate import Gate
 from clarion.policies.rate_limit import TokenBucket
@@ -36,7 +36,7 @@ def report(breaker: Breaker, gate: Gate) -> None:
     gate.set_circuit(snapshot.state, snapshot.retry_at)
 
 
-def send_probe(breaker: Breaker, gate: Gate, clock: ManualClock) -> None:
+def send_probe(breaker: Breaker, gate: Gate, clock: ManualClock) -> Permit:
     """Open the circuit, wait, and let a probe through gate and breaker."""
     breaker.acquire().failure()
     report(breaker, gate)
@@ -46,8 +46,9 @@ def send_probe(breaker: Breaker, gate: Gate, clock: ManualClock) -> None:
     gate.reserve(1, 1, is_probe=True, now=now)
     assert gate.occupy(1, KEY, now=now)
     gate.release(1, now)
-    breaker.acquire()
+    permit = breaker.acquire()
     report(breaker, gate)
+    return permit
 
 
 def lose_probe(gate: Gate, clock: ManualClock) -> None:
@@ -87,14 +88,11 @@ def test_after_a_good_probe_the_next_one_may_go(
     breaker: Breaker, gate: Gate, clock: ManualClock
 ) -> None:
     """Half-open with nothing out: one place, for a probe."""
-    send_probe(breaker, gate, clock)
-    gate.free(KEY, Answer(Outcome.ACCEPTED, "ok"), clock.monotonic())
+    permit = send_probe(breaker, gate, clock)
 
-    breaker.reset()
-    breaker.acquire().failure()
-    clock.advance(60.0)
-    breaker.acquire().success()
+    permit.success()
     report(breaker, gate)
+    gate.free(KEY, Answer(Outcome.ACCEPTED, "ok"), clock.monotonic())
 
     opening = gate.opening(clock.monotonic())
     assert (opening.n, opening.is_probe) == (1, True)
