@@ -42,7 +42,7 @@ class Output:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for row in rows:
             # Text, not str: what a provider says must not be taken for markup.
             table.add_row(*(Text(clean(_cell(value))) for value in row))
@@ -53,9 +53,15 @@ class Output:
         """Tell what the server did not like, and what to do about it."""
         if self.is_json:
             self.document({"status": problem.status, **problem.problem})
-        self.note(f"error: {problem}")
-        for pointer, detail in problem.faults:
-            self.note(f"  {_option(pointer)}{detail}")
+        match problem.faults:
+            case [(pointer, detail)]:
+                self.note(f"error: {_option(pointer)}{detail}")
+            case []:
+                self.note(f"error: {problem}")
+            case faults:
+                self.note(f"error: {len(faults)} things are wrong")
+                for pointer, detail in faults:
+                    self.note(f"  {_option(pointer)}{detail}")
         hint = _HINTS.get(problem.status)
         if hint:
             self.note(hint)

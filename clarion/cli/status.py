@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final
 
 import typer
 
 from clarion.cli.client import Server
 from clarion.cli.option import Json, Url, guarded, output, server
 from clarion.cli.output import Output
+
+_TIMELINE: Final = ("at", "event", "provider", "outcome", "reason", "detail", "passed over")
 
 
 @guarded
@@ -39,7 +41,9 @@ def _show_overview(out: Output, there: Server) -> None:
     counts = found["stats"].get("by_status") or {}
     told = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
     out.line(f"{found['stats'].get('accepted', 0)} accepted" + (f": {told}" if told else ""))
+    out.line("")
     show_queues(out, items_of(found["queues"]))
+    out.line("")
     show_providers(out, items_of(found["providers"]))
 
 
@@ -60,7 +64,7 @@ def show_queues(out: Output, rows: list[Mapping[str, Any]]) -> None:
                 _lane_state(row),
                 *(row.get(name) for name in ("ready", "scheduled", "waiting", "in_flight")),
                 row.get("oldest_at"),
-                row.get("held_reason"),
+                row.get("held_reason") or row.get("problem"),
             )
             for row in rows
         ],
@@ -108,8 +112,16 @@ def show_notification(out: Output, notification: Mapping[str, Any]) -> None:
         out.line(str(told("explanation")))
     timeline = told("timeline") or []
     if timeline:
-        columns = ("at", "event", "provider", "outcome", "reason", "detail", "passed over")
-        out.table(columns, [_event(each) for each in timeline])
+        out.line("")
+        out.table(*_filled(_TIMELINE, [_event(each) for each in timeline]))
+
+
+def _filled(
+    columns: Sequence[str], rows: Sequence[Sequence[object]]
+) -> tuple[list[str], list[list[object]]]:
+    """Leave out the columns that say nothing in any row: a story should fit into a window."""
+    kept = [n for n in range(len(columns)) if any(row[n] not in (None, "") for row in rows)]
+    return [columns[n] for n in kept], [[row[n] for n in kept] for row in rows]
 
 
 def _by(notification: Mapping[str, Any]) -> str:

@@ -130,6 +130,8 @@ def _route_standard_logging(
     root.setLevel(number)
     # One line per request is what metrics tell already, and it names recipients in its query.
     logging.getLogger("aiohttp.access").setLevel(max(number, logging.WARNING))
+    # A first start would greet its reader with ten lines about Alembic's plugins.
+    logging.getLogger("alembic").setLevel(max(number, logging.WARNING))
 
 
 _FORMATTER = structlog.stdlib.ProcessorFormatter

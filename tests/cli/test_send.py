@@ -209,7 +209,20 @@ async def test_faults_are_named_as_the_command_line_names_them(there: Any, run: 
     assert ran.code == 1
     assert ran.out == ""
     assert ran.err.splitlines() == [
-        "error: 2 things are wrong with this notification",
+        "error: 2 things are wrong",
         "  --send-at: a timestamp needs a zone",
         "  --to: is not an e-mail address",
     ]
+
+
+async def test_one_fault_is_told_once(there: Any, run: Any) -> None:
+    """The problem's own sentence would only say it a second time."""
+    problem = {
+        "title": "Unprocessable content", "status": 422, "detail": "The channel is not configured",
+        "errors": [{"detail": "the channel is not configured", "pointer": "/channel"}],
+    }  # fmt: skip
+    there.answer("POST /v1/notifications", problem, status=422)
+
+    ran = await run("send", "--channel", "fax", "--to", "x", "--text", "x")
+
+    assert ran.err.splitlines() == ["error: --channel: the channel is not configured"]

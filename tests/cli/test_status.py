@@ -196,3 +196,26 @@ async def test_no_dead_letters_is_good_news(there: Any, run: Any) -> None:
 
     assert (ran.code, ran.out) == (0, "")
     assert "no dead letters" in ran.err
+
+
+async def test_a_lane_that_is_silent_says_why(there: Any, run: Any) -> None:
+    """A closed lane without a reason would leave an operator where they were."""
+    silent = {"channel": "email", "accepting": False, "problem": "it keeps failing"}
+    there.answer("GET /v1/queues", {"items": [silent]})
+
+    ran = await run("queues", "list")
+
+    assert row(ran.out, "email")[1].strip() == "closed"
+    assert "it keeps failing" in ran.out
+
+
+async def test_a_story_has_no_columns_that_say_nothing(there: Any, run: Any) -> None:
+    """It should fit into a window."""
+    event = {"at": "2026-01-01T00:00:00.000Z", "event": "accepted"}
+    told = {"id": ID, "channel": "email", "to": "ada@example.com", "status": "queued"}
+    there.answer(f"GET /v1/notifications/{ID}", {**told, "timeline": [event]})
+
+    ran = await run("status", ID)
+
+    heading = next(line for line in ran.out.splitlines() if "event" in line)
+    assert heading.split() == ["at", "event"]
