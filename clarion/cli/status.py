@@ -11,7 +11,9 @@ from clarion.cli.client import Server
 from clarion.cli.option import Json, Url, guarded, output, server
 from clarion.cli.output import Output
 
-_TIMELINE: Final = ("at", "event", "provider", "outcome", "reason", "detail", "passed over")
+_TIMELINE: Final = (
+    "at", "event", "provider", "why", "outcome", "reason", "detail", "passed over",
+)  # fmt: skip
 
 
 @guarded
@@ -135,9 +137,7 @@ def _counted(n: int, word: str) -> str:
 
 
 def _event(event: Mapping[str, Any]) -> list[object]:
-    plain: list[object] = [
-        event.get(name) for name in ("at", "event", "provider", "outcome", "reason", "detail")
-    ]
+    plain: list[object] = [event.get(name) for name in _TIMELINE[:-1]]
     return [*plain, _passed_over(event.get("considered"))]
 
 
