@@ -92,6 +92,7 @@ class BreakerSettings:
             least = min(least, self.size)
         if tally.calls < least:
             return False
-        if tally.failures / tally.calls >= self.failure_rate:
-            return True
-        return self.slow_call > 0 and tally.slow / tally.calls >= self.slow_rate
+        return (
+            tally.failures / tally.calls >= self.failure_rate
+            or tally.slow / tally.calls >= self.slow_rate
+        )

@@ -247,6 +247,20 @@ def test_jitter_adds_its_share_on_top_also_at_the_maximum(make: Make) -> None:
     assert breaker.snapshot().retry_after == pytest.approx(630.0)
 
 
+def test_each_opening_has_a_jitter_of_its_own(make: Make) -> None:
+    """One draw for ever would keep a fleet in step."""
+    draws = iter(n / 10 for n in range(10))
+    breaker = make(rng=lambda: next(draws), jitter=1.0, failure_threshold=1)
+
+    waits = set()
+    for _ in range(4):
+        fail(breaker)
+        waits.add(breaker.snapshot().retry_after)
+        breaker.reset()
+
+    assert len(waits) == 4
+
+
 def test_each_rejection_is_a_fresh_exception(make: Make) -> None:
     """One instance raised again and again would collect tracebacks."""
     breaker = make(failure_threshold=1)

@@ -210,6 +210,8 @@ class BreakerMachine(RuleBasedStateMachine):
         if self.model.state == "half_open":
             self.model.until = self.clock.monotonic()
             self.model.turn("open")
+        # What was over already is over as of now.
+        self.model.until = max(self.model.until, self.clock.monotonic())
         self.model.in_a_row = self.model.late = 0
         # The permits of the instance before settle with it; this one never hears of them.
         self.model.out, self.settled = [], []
