@@ -1,0 +1,239 @@
+"""The Breaker in the wire: permits, refusals, and what the Supervisor is told of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from clarion.actors.breaker import Breaker, BreakerContext
+from clarion.actors.messages import CircuitReport, Deliver, Freed, Record, Settled, Snapshot, Steer
+from clarion.actors.runtime import Actor, Ref, Runtime, handles
+from clarion.domain.notification import Call, Content, Delivery, Job, JobState, Priority
+from clarion.domain.outcome import Answer, Outcome
+from clarion.policies.breaker import BreakerSnapshot
+from clarion.policies.breaker_settings import BreakerSettings
+from clarion.policies.clock import SystemClock
+from clarion.telemetry.metrics import Metrics
+from clarion.testing import Crash, ManualClock
+
+BOUND_S = 5.0
+ACCEPTED = Answer(Outcome.ACCEPTED, "accepted")
+FAILED = Answer(Outcome.TRANSIENT, "http_503")
+
+
+class Neighbour(Actor):
+    """Supervisor, Provider or Queue: keeps what it is told, in order."""
+
+    def __init__(self, heard: asyncio.Queue[Any]) -> None:
+        super().__init__()
+        self._heard = heard
+
+    @handles(CircuitReport)
+    def report(self, message: CircuitReport) -> None:
+        self._heard.put_nowait(message)
+
+    @handles(Freed)
+    def freed(self, message: Freed) -> None:
+        self._heard.put_nowait(message)
+
+    @handles(Deliver)
+    def deliver(self, message: Deliver) -> None:
+        self._heard.put_nowait(message)
+
+    @handles(Settled)
+    def settled(self, message: Settled) -> None:
+        self._heard.put_nowait(message)
+
+
+class Wire:
+    """A Breaker between its neighbours; the test plays them."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.clock = ManualClock()
+        self.runtime = Runtime(clock=SystemClock(), rng=lambda: 0.5, intake_bound=10)
+        self.heard: dict[str, asyncio.Queue[Any]] = {}
+        self.refs = {name: self._neighbour(name) for name in ("supervisor", "provider", "queue")}
+        self.last: CircuitReport | None = None
+        self.crashed = asyncio.Event()
+        self.breaker = self.runtime.spawn(
+            "breaker", self._make, on_crash=lambda _report: self.crashed.set()
+        )
+        self._calls = 0
+
+    def _neighbour(self, name: str) -> Ref:
+        heard = self.heard[name] = asyncio.Queue()
+        return self.runtime.spawn(name, lambda: Neighbour(heard))
+
+    def _make(self) -> Breaker:
+        settings = BreakerSettings(failure_threshold=1, jitter=0.0)
+        return Breaker(
+            self.name,
+            BreakerContext(settings, misconfigured_probe_s=300.0),
+            last_report=self.last,
+            supervisor=self.refs["supervisor"],
+            provider_ref=self.refs["provider"],
+            queue_of=lambda _channel: self.refs["queue"],
+            clock=self.clock,
+            rng=lambda: 0.0,
+        )
+
+    async def hears(self, name: str) -> Any:
+        """Return the next message that a neighbour gets."""
+        async with asyncio.timeout(BOUND_S):
+            return await self.heard[name].get()
+
+    async def circuit(self) -> BreakerSnapshot:
+        """Ask how the circuit stands; it has handled everything before."""
+        return await self.breaker.ask(Snapshot(), BOUND_S)  # type: ignore[no-any-return]
+
+    async def send(self) -> Deliver:
+        """Send a call and return it as the Provider gets it."""
+        self._deliver()
+        return await self.hears("provider")  # type: ignore[no-any-return]
+
+    def _deliver(self) -> None:
+        self._calls += 1
+        content = Content("ada@example.com", text="Hi")
+        job = Job(
+            f"{self._calls:026d}", "email", content, Priority.NORMAL, "", 0.0, JobState.READY,
+            created_at=0.0, expires_at=1e12, is_expiry_explicit=False,
+            delivery=Delivery.AT_LEAST_ONCE,
+        )  # fmt: skip
+        self.breaker.tell(Deliver(Call(job, 1, "primary")))
+
+    async def refused(self) -> Freed:
+        """Send a call that comes back, and return what the Supervisor hears of it."""
+        self._deliver()
+        settled = await self.hears("queue")
+        assert settled.answer.outcome is Outcome.REFUSED
+        while True:
+            heard = await self.hears("supervisor")
+            if isinstance(heard, Freed) and heard.answer.outcome is Outcome.REFUSED:
+                return heard
+
+    async def ends(self, delivered: Deliver, answer: Answer) -> None:
+        """Let a call end, as the Provider tells it, and wait until the Breaker has heard."""
+        self.breaker.tell(Record(delivered.permit, delivered.call, answer))
+        await self.circuit()
+
+    async def crash(self) -> None:
+        """Crash the Breaker; the next one starts from the last report."""
+        self.breaker.tell(Crash("on purpose"))
+        async with asyncio.timeout(BOUND_S):
+            await self.crashed.wait()
+        self.runtime.restart("breaker")
+
+
+@pytest.fixture
+async def wire(request: pytest.FixtureRequest) -> AsyncIterator[Wire]:
+    wire = Wire(request.node.name)
+    assert (await wire.hears("supervisor")).state == "closed"
+    yield wire
+    await wire.runtime.close(1)
+
+
+def shown(name: str, wire: Wire) -> float:
+    text = Metrics().render()[0].decode()
+    start = f'circuit_breaker_{name}{{name="{wire.name}"}} '
+    return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(start))
+
+
+async def test_slot_and_circuit_change_in_one_message(wire: Wire) -> None:
+    """The Supervisor never sees a free slot before the state that it caused."""
+    call = await wire.send()
+
+    await wire.ends(call, FAILED)
+    freed = await wire.hears("supervisor")
+
+    assert isinstance(freed, Freed)
+    assert (freed.circuit.state, freed.circuit.open_count) == ("open", 1)
+    assert freed.circuit.retry_at == pytest.approx(wire.clock.monotonic() + 60.0)
+
+
+async def test_a_refused_call_comes_back_as_an_outcome(wire: Wire) -> None:
+    """To its Queue and, with the state of the circuit, to the Supervisor."""
+    await wire.ends(await wire.send(), FAILED)
+
+    freed = await wire.refused()
+
+    assert freed.answer.surely_not_accepted
+    assert freed.circuit.state == "open"
+    assert shown("open_total", wire) == 1
+
+
+async def test_a_probe_that_never_answers_reopens_the_circuit_without_a_timer(wire: Wire) -> None:
+    """The next call finds out and tells the Supervisor from when a probe is admitted."""
+    await wire.ends(await wire.send(), FAILED)
+    opened_at = wire.clock.monotonic()
+    wire.clock.advance(60.0)
+    probe = await wire.send()
+
+    wire.clock.advance(31.0)
+    freed = await wire.refused()
+    await wire.ends(probe, ACCEPTED)
+    late = await wire.circuit()
+
+    assert freed.circuit.state == "open"
+    assert freed.circuit.retry_at == pytest.approx(opened_at + 60.0 + 30.0 + 120.0)
+    assert (late.state, late.late_results) == ("open", 1)
+
+
+async def test_while_a_probe_is_out_the_report_names_a_certain_instant(wire: Wire) -> None:
+    """From which a probe is admitted even if this one is lost; the gate stays shut until then."""
+    await wire.ends(await wire.send(), FAILED)
+    await wire.hears("supervisor")
+    wire.clock.advance(60.0)
+    probed_at = wire.clock.monotonic()
+    await wire.send()
+
+    report = await wire.hears("supervisor")
+
+    assert report.state == "half_open"
+    assert report.retry_at == pytest.approx(probed_at + 30.0 + 120.0)
+
+
+async def test_results_of_calls_before_a_crash_do_not_move_the_new_circuit(wire: Wire) -> None:
+    """Nor the gauge, which the old instance's circuit would turn."""
+    call = await wire.send()
+    await wire.crash()
+    await wire.hears("supervisor")
+
+    await wire.ends(call, FAILED)
+    freed = await wire.hears("supervisor")
+
+    assert freed.call is call.call
+    assert (freed.circuit.state, freed.circuit.failures) == ("closed", 0)
+    assert (shown("state", wire), shown("failure_total", wire)) == (0, 0)
+
+
+@pytest.mark.parametrize(("state", "wait_s"), [("open", 25.0), ("half_open", 0.0)])
+async def test_a_crash_does_not_close_the_circuit(wire: Wire, state: str, wait_s: float) -> None:
+    """It goes on as open: what remained, or at once with a probe where it was half-open."""
+    at = wire.clock.monotonic() + 25.0
+    wire.last = CircuitReport(wire.name, state, 0, at, 3)
+
+    await wire.crash()
+    circuit = await wire.circuit()
+
+    assert (circuit.state, circuit.open_count) == ("open", 3)
+    assert circuit.retry_after == pytest.approx(wait_s)
+
+
+@pytest.mark.parametrize(
+    ("word", "state", "number"), [("open", "forced_open", 2), ("close", "disabled", 0)]
+)
+async def test_an_operators_word_outlives_a_crash(
+    wire: Wire, word: str, state: str, number: int
+) -> None:
+    """Forced states are restored from the report."""
+    wire.breaker.tell(Steer(word))
+    wire.last = await wire.hears("supervisor")
+
+    await wire.crash()
+
+    assert (await wire.circuit()).state == state
+    assert shown("state", wire) == number
