@@ -103,7 +103,7 @@ class ClarionProcess:
             raise RuntimeError(f"it runs already, as process {self.pid}")
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command, no shell
-                self.command, cwd=self.directory, env=self._environment(),
+                self.command, cwd=self.directory, env=self.environment,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
 
@@ -148,7 +148,9 @@ class ClarionProcess:
         except (aiohttp.ClientError, TimeoutError):
             return False
 
-    def _environment(self) -> dict[str, str]:
+    @property
+    def environment(self) -> dict[str, str]:
+        """What it runs with; good for a command of the same code, too."""
         path = os.pathsep.join(filter(None, (str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
         return {**os.environ, "PYTHONPATH": path, **self._env}
 

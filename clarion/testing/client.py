@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from json import dumps
 from typing import Any, Self
 
 import aiohttp
@@ -58,12 +60,15 @@ class ClarionClient:
         """Make one request, whatever its answer; raises aiohttp.ClientError without one."""
         if self._session is None:
             self._session = aiohttp.ClientSession(headers=self._headers, timeout=self._timeout)
+        # A file, since aiohttp warns of a large body that is sent as bytes.
+        body = None if json is None else io.BytesIO(dumps(json).encode())
+        all_headers = {"Content-Type": "application/json"} if body else {}
         async with self._session.request(
-            method, self.url + path, json=json, headers=headers
+            method, self.url + path, data=body, headers={**all_headers, **(headers or {})}
         ) as response:
             is_json = "json" in response.content_type
-            body = await (response.json(content_type=None) if is_json else response.text())
-            return ApiAnswer(response.status, body, response.headers.copy())
+            answer = await (response.json(content_type=None) if is_json else response.text())
+            return ApiAnswer(response.status, answer, response.headers.copy())
 
     async def post(self, idempotency_key: str | None = None, **notification: Any) -> Any:
         """Send one notification and return it; UnexpectedAnswer when it was not accepted."""

@@ -35,6 +35,10 @@ class SeenRequest:
     status: int | None = None
     """The status that was answered; None without an answer."""
     is_delivered: bool = False
+    in_flight: int = 0
+    """Sends in flight when it came, itself included."""
+    delivered_before: int = 0
+    """Deliveries counted when it came: with `in_flight`, how a slow start went."""
 
 
 @dataclass(slots=True)
@@ -75,6 +79,8 @@ class Ledger:
         if request.is_send:
             self.in_flight += 1
             self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        request.in_flight = self.in_flight
+        request.delivered_before = self.deliveries.total()
         self._look_around()
 
     def leave(self, request: SeenRequest) -> None:

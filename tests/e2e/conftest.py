@@ -93,6 +93,11 @@ class House:
                 await asyncio.sleep(0.02)
 
     @staticmethod
+    def ended(stats: Mapping[str, Any]) -> dict[str, int]:
+        """Return the counts by status, without the statuses that are empty again."""
+        return {status: n for status, n in stats["by_status"].items() if n}
+
+    @staticmethod
     def provider(answer: Any, name: str) -> Any:
         """Pick one provider out of GET /v1/providers."""
         items = answer["items"] if isinstance(answer, dict) else answer

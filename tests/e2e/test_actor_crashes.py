@@ -16,7 +16,7 @@ NAMES = ["supervisor", "journal", "queue:email", "provider:only", "breaker:only"
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_nothing_is_lost_or_doubled_when_it_crashes_under_load(house, name):
-    """It is restarted behind its address; every accepted one is delivered exactly once."""
+    """It is restarted behind its address; all are delivered, and a doubled one is marked."""
     provider = await house.sendgrid()
     provider.latency_s = 0.01
     path = house.configure(
@@ -33,9 +33,8 @@ async def test_nothing_is_lost_or_doubled_when_it_crashes_under_load(house, name
 
         assert {final.status for final in finals} == {"sent"}
         assert set(provider.deliveries) == {receipt.id for receipt in receipts}
-        assert set(provider.duplicates()) == {
-            final.id for final in finals if final.possibly_duplicated
-        } & set(provider.duplicates())
+        marked = {final.id for final in finals if final.possibly_duplicated}
+        assert set(provider.duplicates()) <= marked
         stats = await service.stats()
         assert stats["accepted"] == ROUNDS * PER_ROUND == stats["by_status"]["sent"]
         actors = (await service.providers()).restarts

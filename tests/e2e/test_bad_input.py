@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import aiohttp
@@ -46,7 +47,7 @@ BAD_BODIES = {
     "a control character": (changed(text="Hello\x00"), "/text"),
     "a number as text": (changed(text=7), "/text"),
     "a boolean as subject": (changed(subject=True), "/subject"),
-    "nothing to send": (b'{"channel": "email", "to": "ada@example.com"}', ""),
+    "nothing to send": (b'{"channel": "email", "to": "ada@example.com"}', "/text"),
     "a routing header": (changed(headers={"Bcc": "b@example.com"}), "/headers/Bcc"),
     "a newline in a header": (changed(headers={"X-A": "1\r\nBcc: b@x.com"}), "/headers/X-A"),
     "a newline in a header's name": (changed(headers={"X-A\r\nBcc": "1"}), None),
@@ -64,7 +65,9 @@ async def post(url, body, path="/v1/notifications", content_type="application/js
     """Post raw bytes and return status, headers and parsed answer."""
     async with (
         aiohttp.ClientSession() as session,
-        session.post(url + path, data=body, headers={"Content-Type": content_type}) as answer,
+        session.post(
+            url + path, data=io.BytesIO(body), headers={"Content-Type": content_type}
+        ) as answer,
     ):
         return answer.status, answer.headers, await answer.json(content_type=None)
 

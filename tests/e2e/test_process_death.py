@@ -6,6 +6,7 @@ import asyncio
 import resource
 
 import aiohttp
+import pytest
 
 ROUNDS = 4
 SLOTS = 8
@@ -67,7 +68,7 @@ async def test_nothing_is_lost_when_the_process_is_killed_again_and_again(house)
     stats = await clarion.client.wait_drained()
 
     assert set(load.accepted) <= set(provider.deliveries)
-    assert stats["by_status"] == {"sent": stats["accepted"]}
+    assert house.ended(stats) == {"sent": stats["accepted"]}
     doubled = set(provider.duplicates())
     assert len(doubled) <= ROUNDS * SLOTS
     assert doubled <= await marked(clarion.client, doubled)
@@ -92,7 +93,7 @@ async def test_sigterm_lets_calls_end_and_exits_with_0(house):
     stats = await clarion.client.wait_drained()
     assert set(load.accepted) <= set(provider.deliveries)
     assert provider.duplicates() == {}
-    assert stats["by_status"] == {"sent": stats["accepted"]}
+    assert house.ended(stats) == {"sent": stats["accepted"]}
 
 
 async def test_a_full_disk_refuses_and_keeps(house):
@@ -126,7 +127,7 @@ async def test_a_full_disk_refuses_and_keeps(house):
     resource.prlimit(clarion.pid, resource.RLIMIT_FSIZE, unlimited)
     stats = await clarion.client.wait_drained()
     assert set(ids) <= set(provider.deliveries)
-    assert stats["by_status"] == {"sent": stats["accepted"]}
+    assert house.ended(stats) == {"sent": stats["accepted"]}
     assert provider.duplicates() == {}
     assert (await clarion.client.request("GET", "/readyz")).status == 200
 
@@ -135,7 +136,5 @@ async def test_a_second_process_on_the_same_file_refuses_to_start(house):
     """Two writers on one file would lose work; the message says which file and what to do."""
     house.configure({"out": {"kind": "outbox"}}, {"email": ["out"]})
     await house.start()
-    import pytest
-
-    with pytest.raises(RuntimeError, match="another process"):
+    with pytest.raises(RuntimeError, match="in use by process"):
         await house.start()
