@@ -1,4 +1,4 @@
-"""The composition root: settings -> store -> actors -> HTTP, and the way back.
+"""The composition root: settings -> store -> actors, and the way back.
 
 ::
 
@@ -6,27 +6,22 @@
     stop:  HTTP intake · drain the lanes · Queues · Breakers · Providers · Supervisor
            · flush the writer · Journal · store
 
-`Engine` is the house without its front door; `start` hands it out in process, `serve` puts HTTP
+`Engine` is the house without its front door; `start` hands it out in process, `server` puts HTTP
 before it. Here lives the guardian of the Supervisor, too: the one actor that nobody else restarts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
-from aiohttp import web
 
 from clarion import blueprint
 from clarion.actors.breaker import Breaker
@@ -39,11 +34,8 @@ from clarion.actors.queue import Queue
 from clarion.actors.runtime import CrashReport, Ref, Runtime
 from clarion.domain.representation import represent_accepted
 from clarion.domain.submission import Rules
-from clarion.errors import ClarionError, Fault, SettingsError
+from clarion.errors import ClarionError
 from clarion.gauges import Gauges
-from clarion.http.app import make_app
-from clarion.http.connection import Runner
-from clarion.http.front import Front
 from clarion.policies.clock import Clock, SystemClock
 from clarion.policies.identifier import IdSource
 from clarion.policies.restart import RestartBudget
@@ -349,59 +341,3 @@ async def start(
             yield engine.service
         finally:
             await engine.drain()
-
-
-async def serve(settings: Settings) -> int:
-    """Serve HTTP until SIGTERM or SIGINT; return the exit code of the process."""
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
-    async with running(settings) as engine, _listening(engine):
-        log.info("serving", host=settings.server.host, port=settings.server.port, pid=os.getpid())
-        await _first(ended, engine.failed)
-        log.info("stopping", drain_s=settings.server.drain)
-    return 1 if engine.failed.is_set() else 0
-
-
-async def _first(*events: asyncio.Event) -> None:
-    waits = [asyncio.create_task(event.wait()) for event in events]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
-
-
-def _front(engine: Engine) -> Front:
-    server = engine.settings.server
-    public_host = urlsplit(server.public_url).hostname
-    return Front(
-        service=engine.service,
-        metrics=engine.metrics,
-        gauges=engine.gauges,
-        clock=engine.clock,
-        api_key=server.api_key.get_secret_value(),
-        max_body_bytes=server.max_body,
-        is_started=lambda: engine.is_started,
-        is_draining=lambda: engine.is_draining,
-        version=version("clarion"),
-        hosts=frozenset({public_host} if public_host else ()),
-        new_id=engine.new_id,
-    )
-
-
-@asynccontextmanager
-async def _listening(engine: Engine) -> AsyncIterator[None]:
-    server = engine.settings.server
-    runner = Runner(make_app(_front(engine)))
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, server.host, server.port).start()
-    except OSError as error:
-        await runner.cleanup()
-        detail = f"cannot listen on {server.host}:{server.port}: {error.strerror}"
-        raise SettingsError([Fault(detail, "server.port")]) from error
-    try:
-        yield
-    finally:
-        await engine.drain()
-        await runner.cleanup()

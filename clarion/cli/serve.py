@@ -39,7 +39,7 @@ def serve(
     chosen = {name: value for name, value in given.items() if value is not None}
     loaded = load(settings, overrides={"server": chosen} if chosen else {})
     # After the settings: what is wrong with them is said before the engine is imported.
-    from clarion.app import serve as serve_until_stopped
+    from clarion.server import serve as serve_until_stopped
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         code = runner.run(serve_until_stopped(loaded))

@@ -1,0 +1,92 @@
+"""The front door: an engine behind HTTP, until the process is told to stop.
+
+::
+
+    start: the engine (see `app`) · listen
+    stop:  drain the engine, which HTTP goes on telling about · stop listening · the engine
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from urllib.parse import urlsplit
+
+import structlog
+from aiohttp import web
+
+from clarion.app import Engine, running
+from clarion.errors import Fault, SettingsError
+from clarion.http.app import make_app
+from clarion.http.connection import Runner
+from clarion.http.front import Front
+from clarion.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+async def serve(settings: Settings) -> int:
+    """Serve HTTP until SIGTERM or SIGINT; return the exit code of the process."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    async with running(settings) as engine, _listening(engine) as url:
+        log.info("serving", url=url, pid=os.getpid())
+        await _first(ended, engine.failed)
+        log.info("stopping", drain_s=settings.server.drain)
+    return 1 if engine.failed.is_set() else 0
+
+
+async def _first(*events: asyncio.Event) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
+def _front(engine: Engine) -> Front:
+    server = engine.settings.server
+    public_host = urlsplit(server.public_url).hostname
+    return Front(
+        service=engine.service,
+        metrics=engine.metrics,
+        gauges=engine.gauges,
+        clock=engine.clock,
+        api_key=server.api_key.get_secret_value(),
+        max_body_bytes=server.max_body,
+        is_started=lambda: engine.is_started,
+        is_draining=lambda: engine.is_draining,
+        version=version("clarion"),
+        hosts=frozenset({public_host} if public_host else ()),
+        new_id=engine.new_id,
+    )
+
+
+@asynccontextmanager
+async def _listening(engine: Engine) -> AsyncIterator[str]:
+    """Serve HTTP inside the block; gives the URL, with the real port where 0 was asked for."""
+    server = engine.settings.server
+    runner = Runner(make_app(_front(engine)))
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, server.host, server.port).start()
+    except OSError as error:
+        await runner.cleanup()
+        # asyncio's own words repeat the address.
+        why = os.strerror(error.errno).lower() if (error.errno or 0) > 0 else str(error)
+        detail = f"cannot listen on {server.host}:{server.port}: {why}"
+        raise SettingsError([Fault(detail, "server.port")]) from error
+    try:
+        yield _url(server.host, runner.addresses[0][1])
+    finally:
+        await engine.drain()
+        await runner.cleanup()
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
