@@ -44,7 +44,8 @@ class SettingsError(ClarionError):
 
     def __init__(self, faults: list[Fault]) -> None:
         lines = "\n".join(f"  {fault.pointer}: {fault.detail}" for fault in faults)
-        super().__init__(f"the settings have {len(faults)} fault(s):\n{lines}")
+        n = len(faults)
+        super().__init__(f"the settings have {n} fault{'s' if n != 1 else ''}:\n{lines}")
         self.faults = faults
 
 
