@@ -11,6 +11,9 @@ from collections.abc import Callable
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _RANDOM_BITS = 80
+_PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
+_SHIFTS = tuple(range(120, -1, -10))
+"""Ten bits at a time: an id is made for every notification."""
 
 
 class IdSource:
@@ -34,7 +37,7 @@ class IdSource:
 
 def encode(number: int) -> str:
     """Write a 128-bit number as 26 characters."""
-    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
 
 
 def floor_id(at: float) -> str:
