@@ -12,14 +12,12 @@ from clarion.domain.notification import Notification
 from clarion.errors import ClarionError, NotFound
 from clarion.http.answer import answer
 from clarion.http.body import read_items, read_object
-from clarion.http.front import FRONT, MAX_BATCH_BYTES
+from clarion.http.correlation import correlation_id
+from clarion.http.front import FRONT
 from clarion.http.problem import MALFORMED, HttpRefusal, problem_of
 from clarion.http.query import DEAD_LETTERS, DEFAULT_LIMIT, NOTIFICATIONS, read_query
 from clarion.intake import Submission
 from clarion.service import Filter, Page, Service
-
-CORRELATION = "correlation_id"
-"""Where the request keeps its correlation id."""
 
 PATH = "/v1/notifications"
 KEY_HEADER = "Idempotency-Key"
@@ -32,10 +30,8 @@ async def send(request: web.Request) -> web.Response:
     """Make one notification durable, then answer 202."""
     front = request.app[FRONT]
     key = _idempotency_key(request)
-    fields = await read_object(request, front.max_body_bytes)
-    found = await front.service.submit(
-        fields, idempotency_key=key, correlation_id=request[CORRELATION]
-    )
+    fields = await read_object(request)
+    found = await front.service.submit(fields, idempotency_key=key, correlation_id=correlation_id())
     headers = {"Location": f"{PATH}/{found.id}"}
     if found.is_replay:
         headers["Idempotent-Replayed"] = "true"
@@ -56,8 +52,8 @@ async def send_batch(request: web.Request) -> web.Response:
         raise HttpRefusal(
             MALFORMED, f"{KEY_HEADER} belongs to one notification: give items an idempotency_key"
         )
-    items = await read_items(request, MAX_BATCH_BYTES, front.max_body_bytes)
-    found = await front.service.submit_many(items, correlation_id=request[CORRELATION])
+    items = await read_items(request)
+    found = await front.service.submit_many(items, correlation_id=correlation_id())
     accepted = sum(isinstance(each, Submission) for each in found)
     results = [_result(index, each) for index, each in enumerate(found)]
     return answer(

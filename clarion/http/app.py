@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
 from clarion.errors import ClarionError
+from clarion.http import correlation
 from clarion.http.answer import dump
-from clarion.http.api import CORRELATION
 from clarion.http.auth import authorize
-from clarion.http.endpoint import ENDPOINTS
+from clarion.http.dashboard import add_dashboard
+from clarion.http.endpoint import ENDPOINTS, Endpoint
 from clarion.http.front import FRONT, MAX_BATCH_BYTES, Front
 from clarion.http.openapi import document, page
-from clarion.http.problem import problem_of, problem_of_bug, problem_of_http
+from clarion.http.problem import (
+    EXPECTATION,
+    Problem,
+    problem_of,
+    problem_of_bug,
+    problem_of_http,
+)
 from clarion.http.reference import DOCUMENT, PAGE
-from clarion.telemetry.log import bind_correlation
-
-CORRELATION_HEADER = "X-Request-ID"
-_CORRELATION = re.compile(r"[\x21-\x7e]{1,128}")
 
 _SAFETY = {
     # No browser guesses a type, embeds an answer elsewhere or keeps what may name a recipient.
@@ -38,19 +40,31 @@ def make_app(front: Front) -> web.Application:
     described = document(ENDPOINTS, front.version, has_key=bool(front.api_key))
     app[DOCUMENT], app[PAGE] = dump(described), page(described)
     for each in ENDPOINTS:
-        app.router.add_route(each.method, each.path, each.handler)
+        _add(app, each)
+    add_dashboard(app)
     return app
+
+
+def _add(app: web.Application, endpoint: Endpoint) -> None:
+    methods = ("GET", "HEAD") if endpoint.method == "GET" else (endpoint.method,)
+    for method in methods:
+        app.router.add_route(
+            method, endpoint.path, endpoint.handler, expect_handler=_await_the_body
+        )
+
+
+async def _await_the_body(request: web.Request) -> web.Response | None:
+    """Leave `100 Continue` to who reads the body, so that a refusal comes before it."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        return None
+    return Problem(EXPECTATION, "The only expectation that is met is 100-continue").response()
 
 
 @web.middleware
 async def _enter(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Name the request, ask whether it may enter, and make a problem of what goes wrong."""
     front = request.app[FRONT]
-    given = request.headers.get(CORRELATION_HEADER, "")
-    # An id that is none is replaced: what is there for tracing must not fail a request.
-    correlation_id = given if _CORRELATION.fullmatch(given) else front.new_id()
-    request[CORRELATION] = correlation_id
-    bind_correlation(correlation_id)
+    correlation_id = correlation.begin(request, front.new_id)
     try:
         authorize(request, front)
         response = await handler(request)
@@ -69,7 +83,7 @@ async def _enter(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _stamp(response: web.StreamResponse, correlation_id: str) -> None:
     headers = response.headers
-    headers[CORRELATION_HEADER] = correlation_id
+    headers[correlation.HEADER] = correlation_id
     for name, value in _SAFETY.items():
         headers.setdefault(name, value)
 

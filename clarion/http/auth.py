@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -73,6 +74,7 @@ def _check_host(host: str | None, hosts: frozenset[str]) -> None:
     )
 
 
+@lru_cache(maxsize=256)
 def is_own_host(host: str, hosts: frozenset[str]) -> bool:
     """Whether a Host header, with or without a port, names loopback or one of `hosts`."""
     try:
@@ -91,7 +93,7 @@ def is_own_host(host: str, hosts: frozenset[str]) -> bool:
 def _check_origin(request: web.BaseRequest, host: str) -> None:
     origin = request.headers.get("Origin")
     site = request.headers.get("Sec-Fetch-Site", "none")
-    is_same = origin is None or urlsplit_netloc(origin) == host.lower()
+    is_same = origin is None or _netloc(origin) == host.lower()
     if not is_same or site not in ("none", "same-origin"):
         raise HttpRefusal(
             FORBIDDEN,
@@ -100,7 +102,7 @@ def _check_origin(request: web.BaseRequest, host: str) -> None:
         )
 
 
-def urlsplit_netloc(origin: str) -> str | None:
+def _netloc(origin: str) -> str | None:
     """Return host and port of an origin, None for "null" and what is none."""
     try:
         return urlsplit(origin).netloc.lower() or None

@@ -20,6 +20,7 @@ from aiohttp import web
 
 from clarion.domain.text import shown, type_name
 from clarion.errors import Fault, InvalidNotification
+from clarion.http.front import FRONT, MAX_BATCH_BYTES
 from clarion.http.problem import MALFORMED, TOO_LARGE, TOO_SLOW, UNSUPPORTED_TYPE, HttpRefusal
 
 JSON_TYPES = frozenset({"application/json"})
@@ -27,10 +28,6 @@ LINE_TYPES = frozenset({"application/x-ndjson", "application/ndjson", "applicati
 
 MAX_ITEMS = 10_000
 """Items of a batch at most (the contract)."""
-
-READ_S = 30.0
-"""A body of the size of a notification arrives within this, or its sender stalls."""
-BATCH_READ_S = 120.0
 
 PARSED_AT_ONCE = 500
 """Items of a batch parsed before other tasks get a turn: some 3 ms."""
@@ -61,7 +58,7 @@ def require_type(request: web.Request, types: frozenset[str]) -> str:
     return found
 
 
-async def read_body(request: web.Request, limit: int, timeout_s: float = READ_S) -> bytes:
+async def read_body(request: web.Request, limit: int, timeout_s: float) -> bytes:
     """Return the body, of `limit` bytes at most. Raises HttpRefusal (400, 408, 413)."""
     length = request.content_length
     if length is not None and length > limit:
@@ -85,6 +82,10 @@ async def read_body(request: web.Request, limit: int, timeout_s: float = READ_S)
 
 
 async def _read_slowly(request: web.Request, limit: int) -> bytes:
+    if "Expect" in request.headers:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # It is no part of the answer that follows.
+        request.writer.output_size = 0
     parts: list[bytes] = []
     size = 0
     while True:
@@ -174,10 +175,11 @@ def _skip(text: str, at: int) -> int:
     return at if space is None else space.end()
 
 
-async def read_object(request: web.Request, limit: int) -> dict[str, Any]:
+async def read_object(request: web.Request) -> dict[str, Any]:
     """Return the JSON object that a request holds. Raises HttpRefusal, InvalidNotification."""
     require_type(request, JSON_TYPES)
-    body = await read_body(request, limit)
+    front = request.app[FRONT]
+    body = await read_body(request, front.max_body_bytes, front.body_s)
     try:
         value = parse(body)
     except ValueError as error:
@@ -204,14 +206,16 @@ def _told(error: ValueError) -> str:
 # --- batches ---------------------------------------------------------------------------------
 
 
-async def read_items(request: web.Request, limit: int, item_limit: int) -> list[Any]:
+async def read_items(request: web.Request) -> list[Any]:
     """Return the items of a batch; one that cannot be read is the ClarionError that says why.
 
     Raises HttpRefusal where the batch itself cannot be read, or holds too many.
     """
     kind = require_type(request, JSON_TYPES | LINE_TYPES)
-    body = await read_body(request, limit, BATCH_READ_S)
-    found = _lines(body, item_limit) if kind in LINE_TYPES else _elements(body, item_limit)
+    front = request.app[FRONT]
+    body = await read_body(request, MAX_BATCH_BYTES, 4 * front.body_s)
+    split = _lines if kind in LINE_TYPES else _elements
+    found = split(body, front.max_body_bytes)
     items: list[Any] = []
     try:
         for item in found:

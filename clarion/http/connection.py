@@ -69,6 +69,9 @@ class Connection(web.RequestHandler):
             async with asyncio.timeout(WRITE_S):
                 return await super().finish_response(request, resp, start_time)
         except TimeoutError:
+            if self.transport is not None:
+                # A mere close would wait for the reader, too.
+                self.transport.abort()
             self.force_close()
             return resp, True
 

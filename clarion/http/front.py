@@ -33,6 +33,8 @@ class Front:
     api_key: str = ""
     """The bearer key for everything but the health endpoints; "" asks for none (loopback only)."""
     max_body_bytes: int = 1_000_000
+    body_s: float = 30.0
+    """Within this a notification's body has to arrive, and a batch's within four times as long."""
     is_started: Callable[[], bool] = lambda: True
     """Whether every actor has started; `/readyz` is 503 before, and while it drains."""
     is_draining: Callable[[], bool] = lambda: False

@@ -12,6 +12,12 @@ from aiohttp import web
 DOCUMENT: Final = web.AppKey("document", bytes)
 PAGE: Final = web.AppKey("page", str)
 
+_POLICY = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
+"""The page is one file with its style in it, and nothing else may run or frame it."""
+
 
 async def show_document(request: web.Request) -> web.Response:
     """Show the OpenAPI document."""
@@ -20,4 +26,4 @@ async def show_document(request: web.Request) -> web.Response:
 
 async def show_page(request: web.Request) -> web.Response:
     """Show the same as a page."""
-    return web.Response(text=request.app[PAGE], content_type="text/html")
+    return web.Response(text=request.app[PAGE], content_type="text/html", headers=_POLICY)

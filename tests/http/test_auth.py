@@ -1,0 +1,197 @@
+"""Who may ask: with a key, and without one on a machine that has a browser."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from clarion.http.app import make_app
+from clarion.http.auth import OPEN, is_own_host
+
+KEY = "correct-horse-battery-staple"
+
+
+def filled(path):
+    """Return an address of a route."""
+    return re.sub(r"\{[^}]+\}", "any", path)
+
+
+def routes(front):
+    """Return (method, path) of every route of the app, whoever added it."""
+    found = set()
+    for route in make_app(front).router.routes():
+        info = route.resource.get_info()
+        path = info.get("path") or info.get("formatter") or info.get("prefix")
+        assert path, info
+        found.add((route.method, filled(path)))
+    return sorted(found)
+
+
+async def test_with_a_key_every_route_but_two_needs_it(serve):
+    """The guard over all routes, a page's included: 401 without the key and with another."""
+    served = await serve(server={"api_key": KEY})
+    listed = routes(served.front)
+    assert ("POST", "/v1/notifications") in listed
+    assert ("GET", "/metrics") in listed
+
+    for method, path in listed:
+        for header in ({}, {"Authorization": "Bearer wrong"}):
+            answer = await served.ask(method, path, headers=header)
+            if path in OPEN:
+                assert answer.status == 200, (method, path)
+            else:
+                assert answer.status == 401, (method, path)
+                assert "Bearer" in answer.headers["WWW-Authenticate"]
+                assert method == "HEAD" or answer.is_problem
+    assert {"/livez", "/readyz"} == OPEN
+
+
+async def test_with_a_key_what_is_not_there_is_not_told_either(serve):
+    """Unknown paths and methods answer 401 as well: nobody maps the house from outside."""
+    served = await serve(server={"api_key": KEY})
+
+    assert (await served.get("/nothing")).status == 401
+    assert (await served.ask("DELETE", "/v1/stats")).status == 401
+    assert (await served.ask("OPTIONS", "/v1/stats")).status == 401
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (f"Bearer {KEY}", 200),
+        (f"bearer {KEY}", 200),
+        (f"BEARER  {KEY} ", 200),
+        (KEY, 401),
+        (f"Basic {KEY}", 401),
+        (f"Bearer {KEY}x", 401),
+        (f"Bearer {KEY[:-1]}", 401),
+        ("Bearer ", 401),
+        ("Bearer", 401),
+        (f"Bearer {KEY.upper()}", 401),
+        ("Bearer caf\u00e9", 401),
+    ],
+)
+async def test_the_key_is_compared_whole(serve, header, status):
+    """Whatever stands there is no 500."""
+    served = await serve(server={"api_key": KEY})
+
+    assert (await served.get("/v1/stats", Authorization=header)).status == status
+
+
+async def test_with_a_key_hosts_and_origins_do_not_matter(serve, mail):
+    """The key decides: behind a proxy the host is whatever the proxy says."""
+    served = await serve(server={"api_key": KEY})
+    answer = await served.ask(
+        "POST", "/v1/notifications", mail,
+        headers={"Authorization": f"Bearer {KEY}", "Host": "notify.example.com",
+                 "Origin": "https://app.example.com"},
+    )  # fmt: skip
+
+    assert answer.status == 202
+
+
+# --- without a key ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "is_own"),
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.1:8080", True),
+        ("127.1.2.3:8080", True),
+        ("localhost", True),
+        ("LOCALHOST:8080", True),
+        ("localhost.", True),
+        ("clarion.localhost:80", True),
+        ("[::1]:8080", True),
+        ("notify.example.com", True),
+        ("notify.example.com:443", True),
+        ("evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("localhost.evil.example", False),
+        ("evil-localhost", False),
+        ("10.0.0.1", False),
+        ("0.0.0.0", False),
+        ("[::]", False),
+        ("", False),
+        ("[", False),
+        ("user@evil.example", False),
+        ("localhost@evil.example", False),
+        ("2130706433", False),
+    ],
+)
+def test_a_host_is_ours_only_if_it_names_loopback_or_our_public_url(host, is_own):
+    """What a rebound name would say is not ours, however it is dressed up."""
+    assert is_own_host(host, frozenset({"notify.example.com"})) is is_own
+
+
+async def test_a_rebound_name_reads_and_changes_nothing(served, mail):
+    """Every route answers 403 to the host of another site; probes aside, which tell nothing."""
+    for method, path in routes(served.front):
+        answer = await served.ask(method, path, headers={"Host": "evil.example:8080"})
+        assert answer.status == (200 if path in OPEN else 403), (method, path)
+
+
+async def test_the_host_of_the_public_url_is_answered(serve):
+    """A proxy on the same machine may pass its own name on."""
+    served = await serve(server={"public_url": "https://notify.example.com/x"})
+
+    assert (await served.get("/v1/stats", Host="notify.example.com")).status == 200
+    assert (await served.get("/v1/stats", Host="other.example.com")).status == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:3000"},
+        {"Origin": "http://127.0.0.1.evil.example"},
+        {"Origin": "http://[bad"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://127.0.0.1:{port}", "Sec-Fetch-Site": "cross-site"},
+    ],
+)
+async def test_a_page_of_another_site_cannot_change_anything(served, mail, headers):
+    """Neither send, nor pause, nor open a circuit, through the browser of whoever visits it."""
+    port = served.url.rpartition(":")[2]
+    given = {name: value.replace("{port}", port) for name, value in headers.items()}
+    for path, body in (
+        ("/v1/notifications", mail),
+        ("/v1/queues/email/pause", None),
+        ("/v1/breakers/outbox/open", None),
+        ("/v1/providers/outbox/disable", None),
+    ):
+        answer = await served.ask("POST", path, body, headers=given)
+        assert answer.status == 403, path
+        assert answer.is_problem
+    assert (await served.get("/v1/stats")).json["accepted"] == 0
+    assert not (await served.get("/v1/queues")).json["items"][0]["paused"]
+
+
+async def test_our_own_pages_and_programs_may(served, mail):
+    """The same origin, a typed address, and what is no browser."""
+    port = served.url.rpartition(":")[2]
+    own = {"Origin": f"http://127.0.0.1:{port}", "Sec-Fetch-Site": "same-origin"}
+
+    assert (await served.ask("POST", "/v1/notifications", mail, headers=own)).status == 202
+    typed = {"Sec-Fetch-Site": "none"}
+    assert (await served.ask("POST", "/v1/notifications", mail, headers=typed)).status == 202
+    assert (await served.post("/v1/notifications", mail)).status == 202
+
+
+async def test_no_answer_may_be_shared_with_another_origin(served):
+    """No CORS header, ever, and none to be guessed, embedded or kept."""
+    for path in ("/v1/stats", "/health", "/docs", "/nothing"):
+        answer = await served.get(path, Origin="https://evil.example")
+        assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_a_probe_of_the_old_kind_needs_no_host(served):
+    """HTTP/1.0, as some balancers speak it."""
+    assert (await served.raw(b"GET /health HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.0 200")
