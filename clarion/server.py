@@ -78,7 +78,8 @@ async def _listening(engine: Engine) -> AsyncIterator[str]:
     except OSError as error:
         await runner.cleanup()
         # asyncio's own words repeat the address.
-        why = os.strerror(error.errno).lower() if (error.errno or 0) > 0 else str(error)
+        code = error.errno or 0
+        why = os.strerror(code).lower() if code > 0 else str(error)
         detail = f"cannot listen on {server.host}:{server.port}: {why}"
         raise SettingsError([Fault(detail, "server.port")]) from error
     try:
