@@ -206,10 +206,8 @@ class ProviderSettings(ProviderTable):
 
     @property
     def breaker(self) -> BreakerSettings:
-        """When its circuit opens and how it recovers; the cap is one on growth alone."""
-        table = self.breaker_table.model_dump()
-        table["timeout_max"] = max(table["timeout_max"], table["timeout"])
-        return BreakerSettings(**table)
+        """When its circuit opens and how it recovers."""
+        return BreakerSettings(**self.breaker_table.model_dump())
 
 
 class Settings(Table):
