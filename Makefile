@@ -7,7 +7,7 @@ SETTINGS ?= settings.toml
 MINUTES  ?= 10
 PYTEST_ARGS ?=
 
-.PHONY: run install test check bench soak clean
+.PHONY: run install test demo check bench soak clean
 
 run: $(READY)
 	@$(BIN)/clarion serve --settings $(SETTINGS)
@@ -31,6 +31,9 @@ check: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+demo: $(READY)
+	@$(BIN)/python -m clarion.testing.demonstration
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks

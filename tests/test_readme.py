@@ -93,6 +93,7 @@ def test_every_make_target_of_the_documentation_is_there():
     targets = set(re.findall(r"(?m)^([a-z-]+):", makefile))
 
     text = README + (ROOT / "CONTRIBUTING.md").read_text()
+    assert {"run", "install", "test", "demo", "bench", "soak", "check"} <= targets
     assert set(re.findall(r"(?:^\$ |`)make ([a-z-]+)", text, re.MULTILINE)) <= targets
     assert "$(BIN)/clarion serve --settings $(SETTINGS)" in makefile
     assert "SETTINGS ?= settings.toml" in makefile
