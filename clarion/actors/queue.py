@@ -114,7 +114,7 @@ class Queue(Actor):
 
     # --- life ------------------------------------------------------------------------------
 
-    async def on_start(self) -> None:
+    async def on_start(self) -> None:  # type: ignore[override]  # pykka's is sync
         """Load the lane from the disk; no message is handled before."""
         now = self._clock.now()
         loaded: LoadedLane = await self._writes.load(
