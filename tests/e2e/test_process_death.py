@@ -8,6 +8,8 @@ import resource
 import aiohttp
 import pytest
 
+from clarion.testing import ClarionClient
+
 ROUNDS = 4
 SLOTS = 8
 
@@ -18,7 +20,8 @@ class Load:
     def __init__(self, clarion, house, workers=4):
         self.accepted = []
         self.refused = []
-        self._clarion = clarion
+        # Not the process's own client: that one closes at each death.
+        self._client = ClarionClient(clarion.url)
         self._house = house
         self._number = 0
         self._is_over = False
@@ -28,7 +31,7 @@ class Load:
         while not self._is_over:
             self._number += 1
             try:
-                answer = await self._clarion.client.request(
+                answer = await self._client.request(
                     "POST", "/v1/notifications", json=self._house.email(self._number)
                 )
             except (aiohttp.ClientError, TimeoutError, OSError):
@@ -43,6 +46,7 @@ class Load:
     async def stop(self):
         self._is_over = True
         await asyncio.gather(*self._tasks)
+        await self._client.close()
 
 
 async def marked(client, ids):

@@ -1,0 +1,186 @@
+"""A long, rough day in minutes: providers fail, the process dies, and at the end the counts agree.
+
+`make soak MINUTES=10` runs it; fractions are allowed. The seed is told; CLARION_SOAK_SEED sets it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections import Counter
+
+import aiohttp
+import pytest
+
+from clarion.testing import (
+    ClarionClient,
+    ClarionProcess,
+    Fault,
+    SendGridLookalike,
+    TwilioLookalike,
+    settings_toml,
+)
+
+MINUTES = float(os.environ.get("CLARION_SOAK_MINUTES", "1"))
+SEED = int(os.environ.get("CLARION_SOAK_SEED", str(random.SystemRandom().randrange(2**32))))
+SLOTS = 8
+WORKERS = 4
+DRAIN_S = 180.0
+
+
+class Day:
+    """Load, trouble and accounts of one soak."""
+
+    def __init__(self, clarion, client, providers):
+        self.rng = random.Random(SEED)
+        self.clarion = clarion
+        self.client = client
+        self.providers = providers
+        self.policies = {}
+        self.deaths = 0
+        self.polls = 0
+        self._until = time.monotonic() + MINUTES * 60
+        self._number = 0
+
+    @property
+    def is_over(self):
+        return time.monotonic() >= self._until
+
+    async def send(self):
+        """Be one client that sends one after the other, as fast as it is answered."""
+        while not self.is_over:
+            self._number += 1
+            policy = self.rng.choice(["at_least_once", "at_least_once", "at_most_once"])
+            body = self.notification(self._number, policy)
+            try:
+                answer = await self.client.request("POST", "/v1/notifications", json=body)
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                await asyncio.sleep(0.05)
+                continue
+            if answer.status == 202:
+                self.policies[answer.body["id"]] = policy
+            else:
+                assert answer.status in (429, 503), answer
+            await asyncio.sleep(0.01)
+
+    def notification(self, number, policy):
+        common = {
+            "text": f"Message {number}",
+            "delivery": policy,
+            "tenant": f"tenant-{number % 7}",
+            "priority": self.rng.choice(["critical", "high", "normal", "normal", "low"]),
+        }
+        if number % 3:
+            return {"channel": "email", "to": f"u{number}@example.com", "subject": "Hi", **common}
+        return {"channel": "sms", "to": "+15005550006", **common}
+
+    async def trouble(self):
+        """Break one provider after the other, in every way, and mend it again."""
+        while not self.is_over:
+            provider = self.rng.choice(self.providers)
+            provider.behave(self.rng.choice(self.faults(provider)), times=self.rng.randint(1, 60))
+            await asyncio.sleep(self.rng.uniform(0.1, 1.5))
+            if self.rng.random() < 0.6:
+                provider.recover()
+
+    @staticmethod
+    def faults(provider):
+        return [
+            provider.failure,
+            Fault.hang(),
+            Fault.reset(),
+            Fault.accept_then_hang(),
+            Fault.accept_then_reset(),
+            Fault.throttled(0.5),
+            Fault.unauthorized(),
+        ]
+
+    async def die(self):
+        """Kill the process, and let it stand up again."""
+        while not self.is_over:
+            await asyncio.sleep(self.rng.uniform(2.0, 8.0))
+            if self.rng.random() < 0.7:
+                await self.clarion.kill()
+            else:
+                assert await self.clarion.terminate() == 0
+            self.deaths += 1
+            await self.clarion.start()
+
+    async def reconcile(self):
+        """Look at the counts all the time."""
+        while not self.is_over:
+            try:
+                stats = await self.client.stats()
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                await asyncio.sleep(0.1)
+                continue
+            assert stats["accepted"] == sum(stats["by_status"].values())
+            self.polls += 1
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(MINUTES * 60 + DRAIN_S + 120)
+async def test_nothing_is_lost_on_a_rough_day(tmp_path):
+    """Every 202 ends; nothing is doubled unmarked; at most once is once; the counts agree."""
+    print(f"\nseed {SEED}, {MINUTES:g} minutes")
+    async with (
+        SendGridLookalike() as first,
+        SendGridLookalike() as second,
+        TwilioLookalike() as sms,
+    ):
+        settings_toml(
+            tmp_path / "settings.toml",
+            providers={
+                name: {
+                    "timeout": 1.0,
+                    "misconfigured_probe": 1.0,
+                    "bulkhead": {"max_concurrent": SLOTS},
+                    "breaker": {"timeout": 0.5, "timeout_max": 2.0, "half_open_timeout": 2.0},
+                    **each.settings(),
+                }
+                for name, each in (("first", first), ("second", second), ("sms", sms))
+            },
+            channels={
+                "email": {"providers": ["first", "second"], "retry": {"max_delay": 2.0}},
+                "sms": {"providers": ["sms"], "retry": {"max_delay": 2.0, "max_attempts": 50}},
+            },
+            defaults={"unknown_grace": 1.0},
+            # Twilio learns our id from the address that it is to report to.
+            server={"public_url": "https://clarion.example"},
+        )
+        # Not the process's own client: that one closes at each death.
+        async with ClarionProcess(tmp_path) as clarion, ClarionClient(clarion.url) as client:
+            day = Day(clarion, client, [first, second, sms])
+            senders = [day.send() for _ in range(WORKERS)]
+            await asyncio.gather(*senders, day.trouble(), day.die(), day.reconcile())
+            for provider in day.providers:
+                provider.recover()
+            stats = await client.wait_drained(DRAIN_S)
+            await _settle_accounts(day, stats)
+
+
+async def _settle_accounts(day, stats):
+    delivered = Counter()
+    for provider in day.providers:
+        delivered.update(provider.deliveries)
+    ends = Counter()
+    for id_, policy in day.policies.items():
+        one = await day.client.get(id_)
+        ends[one["status"]] += 1
+        if one["status"] == "sent":
+            assert delivered[id_] >= 1, f"{id_} says sent, and nobody has it"
+        elif one["status"] != "unknown":
+            assert delivered[id_] == 0, f"{id_} says {one['status']}, and somebody has it"
+        if policy == "at_most_once":
+            assert delivered[id_] <= 1, f"{id_} was sent twice at most once"
+        if delivered[id_] > 1:
+            assert one["possibly_duplicated"], f"{id_} was doubled and does not say so"
+    assert sum(ends.values()) == len(day.policies)
+    assert stats["accepted"] == sum(stats["by_status"].values()) >= len(day.policies)
+    print(
+        f"{len(day.policies)} accepted, {day.deaths} deaths, {day.polls} polls, ends {dict(ends)},"
+        f" doubled and marked {sum(n > 1 for n in delivered.values())}"
+    )
