@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from aiohttp import web
 
 from clarion.http import connection
 
@@ -98,3 +99,10 @@ async def test_pipelined_requests_are_answered_in_order(served):
     )
 
     assert answer.index(b"HTTP/1.1 200") < answer.index(b"HTTP/1.1 404")
+
+
+def test_bodies_are_never_unfolded_on_the_way_in():
+    """What is compressed is refused by its header; aiohttp must not have inflated it by then."""
+    runner = connection.Runner(web.Application())
+
+    assert runner._kwargs["auto_decompress"] is False
