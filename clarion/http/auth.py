@@ -1,7 +1,9 @@
 """Who may ask: the bearer key, and while there is none what a browser could be tricked into.
 
 With `server.api_key` set, everything but `OPEN` needs `Authorization: Bearer KEY`. A browser adds
-no such header for a foreign page, so nothing else has to be checked.
+no such header for a foreign page, so nothing else has to be checked. For the pages a browser may
+log in by HTTP Basic, with the key as password (the name is free); those credentials it does add for
+foreign pages, so what changes something is then checked as it is without a key.
 
 Without a key the server listens on loopback only, which every page in a browser on this machine
 can reach too. It is kept from asking in three ways:
@@ -18,6 +20,7 @@ What only reads is answered: without CORS headers, which we never send, no forei
 
 from __future__ import annotations
 
+import base64
 import hmac
 import ipaddress
 from functools import lru_cache
@@ -32,31 +35,50 @@ OPEN = frozenset({"/livez", "/readyz"})
 """Paths that need no key: probes of an orchestrator that hold none. They tell a status only."""
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="clarion"'}
+_FOR_PROGRAMS = {"WWW-Authenticate": 'Bearer realm="clarion"'}
+_FOR_BROWSERS = {"WWW-Authenticate": 'Basic realm="clarion", charset="UTF-8"'}
 
 
 def authorize(request: web.BaseRequest, front: Front) -> None:
     """Let a request pass, or raise HttpRefusal."""
     if request.path in OPEN:
         return
+    host = request.headers.get("Host")
     if front.api_key:
-        _check_key(request.headers.get("Authorization", ""), front.api_key)
+        is_browser = _check_key(request, front.api_key)
     else:
-        host = request.headers.get("Host")
+        is_browser = True
         _check_host(host, front.hosts)
-        if request.method not in _SAFE:
-            _check_origin(request, host or "")
+    if is_browser and request.method not in _SAFE:
+        _check_origin(request, host or "")
 
 
-def _check_key(header: str, key: str) -> None:
-    scheme, _, given = header.partition(" ")
+def _check_key(request: web.BaseRequest, key: str) -> bool:
+    """Raise HttpRefusal unless the key is there; return whether a browser may have added it."""
+    header = request.headers.get("Authorization", "")
+    # One of them only: browsers read one challenge of a header, and ask for no bearer key.
+    is_page = "text/html" in request.headers.get("Accept", "")
+    challenge = _FOR_BROWSERS if is_page else _FOR_PROGRAMS
     if not header:
         detail = "Send the header `Authorization: Bearer KEY`, with the key of server.api_key"
-        raise HttpRefusal(UNAUTHORIZED, detail, headers=_CHALLENGE)
+        raise HttpRefusal(UNAUTHORIZED, detail, headers=challenge)
+    scheme, _, given = header.partition(" ")
+    is_basic = scheme.lower() == "basic"
+    if is_basic:
+        given = _password(given)
     is_right = hmac.compare_digest(_bytes(given.strip()), _bytes(key))
-    if scheme.lower() != "bearer" or not is_right:
+    if not is_right or not (is_basic or scheme.lower() == "bearer"):
         detail = "The key in the Authorization header is not the one of server.api_key"
-        raise HttpRefusal(UNAUTHORIZED, detail, headers=_CHALLENGE)
+        raise HttpRefusal(UNAUTHORIZED, detail, headers=challenge)
+    return is_basic
+
+
+def _password(credentials: str) -> str:
+    try:
+        text = base64.b64decode(credentials, validate=True).decode()
+    except ValueError:
+        return ""
+    return text.partition(":")[2]
 
 
 def _bytes(text: str) -> bytes:

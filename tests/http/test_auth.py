@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 
 import pytest
@@ -15,6 +16,10 @@ KEY = "correct-horse-battery-staple"
 def filled(path):
     """Return an address of a route."""
     return re.sub(r"\{[^}]+\}", "any", path)
+
+
+def basic(name: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
 def routes(front):
@@ -64,6 +69,12 @@ async def test_with_a_key_what_is_not_there_is_not_told_either(serve):
         (f"BEARER  {KEY} ", 200),
         (KEY, 401),
         (f"Basic {KEY}", 401),
+        (basic("operator", KEY), 200),
+        (basic("", KEY), 200),
+        (basic(KEY, ""), 401),
+        (basic("operator", KEY + "x"), 401),
+        ("Basic %%%", 401),
+        ("Basic " + base64.b64encode(b"\xff:\xff").decode(), 401),
         (f"Bearer {KEY}x", 401),
         (f"Bearer {KEY[:-1]}", 401),
         ("Bearer ", 401),
@@ -77,6 +88,34 @@ async def test_the_key_is_compared_whole(serve, header, status):
     served = await serve(server={"api_key": KEY})
 
     assert (await served.get("/v1/stats", Authorization=header)).status == status
+
+
+async def test_a_browser_is_asked_for_the_key_as_a_password(serve):
+    """It can show no bearer key; a program is asked for that."""
+    served = await serve(server={"api_key": KEY})
+
+    page = await served.get("/", Accept="text/html,*/*")
+    program = await served.get("/", Accept="*/*")
+
+    assert page.headers["WWW-Authenticate"].startswith("Basic ")
+    assert program.headers["WWW-Authenticate"].startswith("Bearer ")
+    assert (await served.get("/", Authorization=basic("", KEY))).status == 200
+
+
+async def test_a_password_that_the_browser_adds_for_a_foreign_page_changes_nothing(serve, mail):
+    """A browser sends Basic credentials with every request to us, whoever made it ask."""
+    served = await serve(server={"api_key": KEY})
+    logged_in = {"Authorization": basic("", KEY), "Host": "notify.example.com"}
+
+    foreign = await served.ask(
+        "POST", "/v1/notifications", mail, headers={**logged_in, "Origin": "https://evil.example"}
+    )
+    own = await served.ask(
+        "POST", "/v1/notifications", mail,
+        headers={**logged_in, "Origin": "https://notify.example.com"},
+    )  # fmt: skip
+
+    assert (foreign.status, own.status) == (403, 202)
 
 
 async def test_with_a_key_hosts_and_origins_do_not_matter(serve, mail):
