@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import html
+import itertools
 import os
 import re
 from contextlib import asynccontextmanager
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from typer.testing import CliRunner
 
 from clarion.actors.messages import CircuitReport, ProviderSnapshot, SupervisorSnapshot
+from clarion.cli.command import app as cli
 from clarion.domain.notification import Status
 from clarion.domain.outcome import Health, Outcome
 from clarion.errors import StorageUnavailable
@@ -272,6 +275,25 @@ async def test_what_an_operator_did_is_shown_with_the_command_that_undoes_it(ser
     assert "clarion queues resume email" in forced.words
     assert "clarion breakers reset outbox" in forced.words
     assert "clarion providers enable outbox" in disabled.words
+
+
+async def test_every_command_that_the_page_names_is_one_of_the_command_line(served, monkeypatch):
+    """Who types at 3 a.m. what the page says must not be told that it does not exist."""
+    answer_with(monkeypatch, served, *(provider(state) for state in STATES))
+    await served.front.service.pause("email")
+
+    text = (await served.get("/")).text
+    typed = {command.split()[1] for command in _commands(text)}
+    for command in _commands(text):
+        words = itertools.takewhile(lambda word: word[0] != "-", command.split()[1:3])
+        found = await asyncio.to_thread(CliRunner().invoke, cli, [*words, "--help"])
+        assert found.exit_code == 0, command
+
+    assert {"send", "queues", "breakers", "providers", "check"} <= typed
+
+
+def _commands(text):
+    return re.findall(r"<code>(clarion [a-z -]+)", html.unescape(text))
 
 
 def test_every_word_of_the_engine_has_a_rendering():
