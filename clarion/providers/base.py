@@ -26,6 +26,8 @@ class Wire:
 
     is_written: bool = False
     """True from the moment at which the provider may have read the message."""
+    is_host_only: bool = False
+    """True where the call goes to a host of the recipient's: what breaks it tells of that host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Outgoing:
     tenant: str | None = None
     reference: str | None = None
     metadata: dict[str, Any] | None = None
+    created_at: float = 0.0
+    """When the notification was accepted, in seconds since the Unix epoch."""
 
 
 class Adapter(Protocol):
@@ -68,13 +72,13 @@ class Adapter(Protocol):
 
 _BREAKS: tuple[tuple[tuple[type[BaseException], ...], str, str], ...] = (
     ((TimeoutError,), "timeout", "no complete answer within the time limit"),
-    ((socket.gaierror,), "dns_failed", "the name of the provider's host cannot be resolved"),
+    ((socket.gaierror,), "dns_failed", "the name of the {owner}'s host cannot be resolved"),
     ((ssl.SSLError,), "tls_failed", "the secure connection could not be set up"),
-    ((ConnectionRefusedError,), "connect_failed", "the provider's host refuses connections"),
+    ((ConnectionRefusedError,), "connect_failed", "the {owner}'s host refuses connections"),
     ((ConnectionError, EOFError), "connection_lost", "the connection broke"),
-    ((OSError,), "connect_failed", "the provider's host cannot be reached"),
+    ((OSError,), "connect_failed", "the {owner}'s host cannot be reached"),
 )
-"""What can break a request, most telling first: exception types, reason, plain words."""
+"""What can break a request, most telling first: exception types, reason, plain words (of whose host)."""
 
 _LINE_BREAKERS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 
@@ -85,12 +89,16 @@ def answer_for_exception(exc: BaseException, wire: Wire) -> Answer:
     Once the request was written the provider may have the message (UNKNOWN); before, it surely
     has not (TRANSIENT). The detail never quotes the exception, which may quote addresses.
     """
-    reason, words = _break_of(exc)
+    owner = "recipient" if wire.is_host_only else "provider"
+    reason, template = _break_of(exc)
+    words = template.format(owner=owner)
     if wire.is_written:
-        detail = f"{words}; the request was out, so the provider may have the message"
-        return Answer(Outcome.UNKNOWN, reason, detail)
-    detail = f"{words}; nothing was sent"
-    return Answer(Outcome.TRANSIENT, reason, detail, surely_not_accepted=True)
+        detail = f"{words}; the request was out, so the {owner} may have the message"
+        return Answer(Outcome.UNKNOWN, reason, detail, is_host_only=wire.is_host_only)
+    return Answer(
+        Outcome.TRANSIENT, reason, f"{words}; nothing was sent",
+        surely_not_accepted=True, is_host_only=wire.is_host_only,
+    )  # fmt: skip
 
 
 def flaw_in_headers(content: Content) -> Answer | None:
@@ -98,9 +106,10 @@ def flaw_in_headers(content: Content) -> Answer | None:
 
     The service refuses such content at its door; no line break may pass even if it failed to.
     """
-    headers = (content.headers or {}).items()
-    lines = (content.to, content.subject or "", *(part for pair in headers for part in pair))
-    if not any(_LINE_BREAKERS.search(line) for line in lines):
+    lines = [content.to, content.subject or ""]
+    for name, value in (content.headers or {}).items():
+        lines += (name, value)
+    if not _LINE_BREAKERS.search("".join(lines)):
         return None
     detail = "the address, the subject or a header contains a line break or control character"
     return Answer(Outcome.PERMANENT, "header_injection", detail, surely_not_accepted=True)

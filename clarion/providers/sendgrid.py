@@ -113,7 +113,7 @@ class SendGrid:
         flaw = flaw_in_headers(outgoing.content)
         if flaw is not None:
             return flaw
-        body = json.dumps(self._mail(outgoing), ensure_ascii=False).encode()
+        body = _encode(self._mail(outgoing)).encode()
         try:
             reply = await self._http.request("POST", self._send_url, wire, headers=_JSON, body=body)
         except BROKEN as error:
@@ -183,6 +183,9 @@ class SendGrid:
 
 
 _JSON = {"Content-Type": "application/json"}
+
+# One encoder for all: `json.dumps` makes a new one for each text that is not all defaults.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def _parts(content: Content) -> list[dict[str, str]]:
