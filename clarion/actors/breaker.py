@@ -117,18 +117,18 @@ class Breaker(Actor):
     @handles(Record)
     def record(self, message: Record) -> None:
         """Settle the permit and tell the Supervisor what it changed, slot and all."""
-        self._settle_permit(message.permit, message.answer.outcome)
+        self._settle_permit(message.permit, message.answer)
         self._note_limits(message)
         self._has_changed = False
         self._supervisor.tell(Freed(message.call, message.answer, self._report()))
 
-    def _settle_permit(self, permit: circuit.Permit, outcome: Outcome) -> None:
+    def _settle_permit(self, permit: circuit.Permit, answer: Answer) -> None:
         # By our own circuit: a permit of the instance before would move that one's.
-        match outcome:
+        match answer.outcome:
             case Outcome.ACCEPTED | Outcome.RECIPIENT | Outcome.PERMANENT:
                 if self._circuit.settle(permit, "success"):
                     metrics.circuit_succeeded(self._provider)
-            case Outcome.TRANSIENT | Outcome.UNKNOWN:
+            case Outcome.TRANSIENT | Outcome.UNKNOWN if not answer.is_host_only:
                 if self._circuit.settle(permit, "failure"):
                     metrics.circuit_failed(self._provider)
             case _:
@@ -136,7 +136,7 @@ class Breaker(Actor):
 
     def _note_limits(self, message: Record) -> None:
         now, answer = self._clock.monotonic(), message.answer
-        if answer.outcome is Outcome.THROTTLED:
+        if answer.outcome is Outcome.THROTTLED and not answer.is_host_only:
             self._throttled_until = max(self._throttled_until or 0.0, now + self._pause_s(answer))
         elif answer.outcome is Outcome.ACCEPTED:
             self._throttled_in_a_row = 0

@@ -221,7 +221,7 @@ def _outgoing(call: Call) -> Outgoing:
     job = call.job
     return Outgoing(
         job.id, job.channel, job.content, call.number, job.correlation_id or job.id,
-        job.tenant, job.reference, job.metadata,
+        job.tenant, job.reference, job.metadata, job.created_at,
     )  # fmt: skip
 
 

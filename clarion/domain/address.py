@@ -33,6 +33,8 @@ _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?")
 
+_PORT_OF_SCHEME = {"http": 80, "https": 443}
+
 _NO_EMAIL = "is no bare e-mail address such as ada@example.com"
 
 
@@ -50,6 +52,17 @@ def parse_address(channel: str, to: str) -> str:
             return _url(to)
         case _:
             return _token(to)
+
+
+def recipient_host(url: str) -> str:
+    """Return host and port of a webhook's URL, "example.com:443"; "" where it names none."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORT_OF_SCHEME.get(parts.scheme, 0)
+    except ValueError:
+        return ""
+    host = (parts.hostname or "").rstrip(".")
+    return f"{host}:{port}" if host else ""
 
 
 def wire_form(to: str) -> str:

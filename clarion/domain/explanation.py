@@ -11,7 +11,7 @@ from typing import Any, assert_never
 
 from clarion.domain.instant import rfc3339
 from clarion.domain.notification import Notification, ProviderCall, Reason, Status
-from clarion.domain.outcome import Outcome
+from clarion.domain.outcome import HOST_BUSY, HOST_THROTTLED, Outcome
 
 WAITS_ITS_TURN = "It was accepted and waits in the queue for its turn."
 _TWICE = "It may have arrived twice, because an earlier try ended without a clear answer."
@@ -167,6 +167,8 @@ def _last_try(notification: Notification) -> str:
     if call is None:
         return f"{provider} did not take it"
     match call.outcome:
+        case Outcome.THROTTLED if call.reason in (HOST_BUSY, HOST_THROTTLED):
+            return _clean(call.detail)
         case Outcome.THROTTLED:
             return f"{call.provider} asked us to slow down"
         case Outcome.MISCONFIGURED:

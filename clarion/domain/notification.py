@@ -194,7 +194,7 @@ class Job:
     possibly_duplicated: bool = False
     cancel_requested: bool = False
     probes: int = 0
-    """Failed probes so far; spaces them out."""
+    """Failed probes, and calls that its recipient's host could not take; spaces them out."""
     bugs: int = 0
     restarts: int = 0
     """Deaths of the process with a call in flight."""

@@ -33,6 +33,11 @@ class Outcome(StrEnum):
     """The Supervisor took the call back before the wire; nothing was sent."""
 
 
+HOST_BUSY = "host_busy"
+HOST_THROTTLED = "host_throttled"
+"""Reasons of THROTTLED where not the provider but the recipient's host takes no more just now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The end of one call, as its provider's adapter understood it."""
@@ -50,6 +55,8 @@ class Answer:
     """The provider's own id of the message, to match its receipts."""
     suppress: bool = False
     """True where the recipient opted out and should not be written to again."""
+    is_host_only: bool = False
+    """True where it tells of this recipient's host alone (a webhook's), nothing of the provider."""
     is_bug: bool = False
     """True where our own code failed; the traceback is in the log."""
     duration_s: float = 0.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from clarion.domain.notification import Delivery, Draft, Job, JobState, Priority
+from clarion.domain.address import recipient_host
+from clarion.domain.notification import Channel, Delivery, Draft, Job, JobState, Priority
 
 Stamp = Callable[[Priority, str], float]
 """(priority, flow) -> the fair stamp of the flow's next job."""
@@ -24,7 +25,7 @@ def admit(
     A scheduled one gets its fair stamp when its time comes, so that it does not queue up early.
     """
     due_at = draft.send_at if draft.send_at is not None and draft.send_at > now else None
-    flow = draft.tenant or ""
+    flow = _flow_of(draft)
     return Job(
         id=id,
         channel=draft.channel,
@@ -45,3 +46,10 @@ def admit(
         metadata=draft.metadata,
         correlation_id=draft.correlation_id,
     )
+
+
+def _flow_of(draft: Draft) -> str:
+    # Many messages to one slow host must not stand before those of the same tenant to others.
+    if draft.channel == Channel.WEBHOOK:
+        return f"{recipient_host(draft.content.to)} {draft.tenant or ''}"
+    return draft.tenant or ""

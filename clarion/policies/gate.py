@@ -186,18 +186,18 @@ class Gate:
         if self.in_flight.pop(key, None) is None:
             return
         self.moved_at = now
-        if answer.outcome is Outcome.REFUSED:
+        if answer.outcome is Outcome.REFUSED or _is_host_full(answer):
             self.bucket.give_back(1)
         elif self.window is not None:
-            self._move_window(answer.outcome)
+            self._move_window(answer)
 
-    def _move_window(self, outcome: Outcome) -> None:
+    def _move_window(self, answer: Answer) -> None:
         assert self.window is not None
-        match outcome:
+        match answer.outcome:
             case Outcome.ACCEPTED | Outcome.RECIPIENT | Outcome.PERMANENT:
                 wider = self.window + 1
                 self.window = None if wider >= self.max_concurrent else wider
-            case Outcome.TRANSIENT | Outcome.UNKNOWN:
+            case Outcome.TRANSIENT | Outcome.UNKNOWN if not answer.is_host_only:
                 self.window = max(1, self.window // 2)
             case _:
                 pass
@@ -257,3 +257,8 @@ class Gate:
         if now < self.throttled_until:
             return "throttled"
         return "ramping" if self.is_ramping else "ok"
+
+
+def _is_host_full(answer: Answer) -> bool:
+    # It mostly came back before the wire; a queue for one dead host must not eat up the tokens.
+    return answer.is_host_only and answer.outcome is Outcome.THROTTLED

@@ -4,6 +4,9 @@ An *attempt* is one walk along the route. A call that fails lets the walk go on 
 provider that only a slot stands before; where none is left the walk ends, `tried` is emptied, and
 it costs an attempt if some circuit of the route is still closed and not every call was THROTTLED
 or MISCONFIGURED, and always if one of its calls was UNKNOWN. So an outage of everything costs none.
+
+An answer that tells of the recipient's host alone ends the walk: another provider would meet the
+same host. The notification steps back, further each time, and nobody else's waits.
 """
 
 from __future__ import annotations
@@ -118,11 +121,15 @@ def _failed(
         is_doubtful=job.is_doubtful,
         is_walk_unknown=job.is_walk_unknown or is_unknown,
         is_walk_burning=job.is_walk_burning or _is_burning(answer.outcome),
-        probes=job.probes + call.is_probe, bugs=bugs,
+        probes=job.probes + (call.is_probe or answer.is_host_only), bugs=bugs,
     )  # fmt: skip
-    if any(state.can_take and state.provider not in step.tried for state in route):
+    if not answer.is_host_only and _has_next(step, route):
         return _wait(step, now + rules.unknown_grace_s, "receipt") if is_unknown else step
     return _end_walk(job, call, answer, step, route, rules, now)
+
+
+def _has_next(step: Again, route: Sequence[RouteState]) -> bool:
+    return any(state.can_take and state.provider not in step.tried for state in route)
 
 
 def _is_burning(outcome: Outcome) -> bool:
@@ -144,6 +151,8 @@ def _end_walk(
     )  # fmt: skip
     if is_burnt or answer.is_bug:
         delay = delay_s(rules.retry, max(1, attempt), rules.rng, answer.retry_after_s)
+    elif answer.is_host_only:
+        delay = delay_s(rules.retry, step.probes, rules.rng, answer.retry_after_s)
     elif call.is_probe:
         # The next probe should be another notification, so this one steps back.
         delay = delay_s(rules.retry, step.probes, rules.rng)

@@ -78,7 +78,7 @@ _BREAKS: tuple[tuple[tuple[type[BaseException], ...], str, str], ...] = (
     ((ConnectionError, EOFError), "connection_lost", "the connection broke"),
     ((OSError,), "connect_failed", "the {owner}'s host cannot be reached"),
 )
-"""What can break a request, most telling first: exception types, reason, plain words (of whose host)."""
+"""What can break a request, most telling first: exception types, reason, words for a person."""
 
 _LINE_BREAKERS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 

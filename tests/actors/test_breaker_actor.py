@@ -237,3 +237,40 @@ async def test_an_operators_word_outlives_a_crash(
 
     assert (await wire.circuit()).state == state
     assert shown("state", wire) == number
+
+
+@pytest.mark.parametrize("outcome", [Outcome.TRANSIENT, Outcome.UNKNOWN])
+async def test_what_a_recipients_host_did_opens_no_circuit(wire: Wire, outcome: Outcome) -> None:
+    """One dead host of many says nothing of the provider; one failure of its own does."""
+    await wire.ends(await wire.send(), Answer(outcome, "timeout", is_host_only=True))
+    unmoved = await wire.circuit()
+    await wire.ends(await wire.send(), Answer(outcome, "timeout"))
+
+    assert (unmoved.state, unmoved.failures) == ("closed", 0)
+    assert shown("failure_total", wire) == 1
+    assert (await wire.circuit()).state == "open"
+
+
+async def test_a_recipients_host_that_throttles_does_not_throttle_the_provider(wire: Wire) -> None:
+    """The gate of a provider follows the provider's own wishes alone."""
+    busy = Answer(Outcome.THROTTLED, "host_busy", retry_after_s=60.0, is_host_only=True)
+    await wire.ends(await wire.send(), busy)
+    of_host = await wire.hears("supervisor")
+    own = Answer(Outcome.THROTTLED, "http_429", retry_after_s=60.0)
+    await wire.ends(await wire.send(), own)
+    of_provider = await wire.hears("supervisor")
+
+    assert of_host.circuit.throttled_until is None
+    assert of_provider.circuit.throttled_until == pytest.approx(wire.clock.monotonic() + 60.0)
+
+
+async def test_a_probe_that_met_a_dead_host_leaves_the_circuit_half_open(wire: Wire) -> None:
+    """It proved nothing: the next call is a probe, at once."""
+    await wire.ends(await wire.send(), FAILED)
+    wire.clock.advance(60.0)
+    await wire.ends(await wire.send(), Answer(Outcome.TRANSIENT, "http_500", is_host_only=True))
+    after = await wire.circuit()
+
+    await wire.send()
+
+    assert after.state == "half_open"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clarion.domain.address import parse_address
+from clarion.domain.address import parse_address, recipient_host
 
 
 @pytest.mark.parametrize(
@@ -135,6 +135,25 @@ def test_what_is_no_plain_http_url_is_refused(to: str) -> None:
     """No other scheme, no credentials, no host that two readers read in two ways."""
     with pytest.raises(ValueError, match=r"^(is|must|holds) "):
         parse_address("webhook", to)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://example.com/hook", "example.com:443"),
+        ("HTTPS://EXAMPLE.com.:443/x?y=1", "example.com:443"),
+        ("http://example.com", "example.com:80"),
+        ("http://example.com:8080/", "example.com:8080"),
+        ("https://[2001:DB8::1]:8443/", "2001:db8::1:8443"),
+        ("ada@example.com", ""),
+        ("https://[::1", ""),
+        ("https://example.com:port/", ""),
+        ("", ""),
+    ],
+)
+def test_a_url_names_one_host_however_it_is_written(url: str, host: str) -> None:
+    """What counts as one host must not depend on capitals, final dots or a port that is usual."""
+    assert recipient_host(url) == host
 
 
 @pytest.mark.parametrize("channel", ["push", "chat"])

@@ -18,7 +18,7 @@ from clarion.domain.notification import (
     Reason,
     Status,
 )
-from clarion.domain.outcome import Outcome
+from clarion.domain.outcome import HOST_BUSY, Outcome
 
 NOW = 1_800_000_000.0  # 2027-01-15 08:00:00 UTC
 HELD = "no provider of email can take it now (sendgrid: circuit open)"
@@ -202,3 +202,12 @@ def test_the_sentence_of_a_page_needs_no_calls() -> None:
     )
 
     assert explain(with_calls, NOW) == explain(dataclasses.replace(with_calls, calls=()), NOW)
+
+
+def test_a_full_host_of_the_recipient_is_not_blamed_on_the_provider() -> None:
+    """Nobody asked us to slow down: its host has as many messages as it may have."""
+    bounced = call(outcome="throttled", reason=HOST_BUSY, detail="4 messages are out to its host")
+
+    told = story(Status.QUEUED, calls=(bounced,), waiting="retry", next_attempt_at=NOW + 5)
+
+    assert told == "4 messages are out to its host; it is tried again at 08:00:05 UTC."
