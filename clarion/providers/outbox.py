@@ -16,10 +16,6 @@ import re
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime
-from email.errors import MessageError
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -28,6 +24,7 @@ from pydantic import Field
 from clarion.domain.outcome import Answer, Health, Outcome
 from clarion.policies.clock import Clock
 from clarion.providers.base import Outgoing, Wire, flaw_in_headers
+from clarion.providers.mail import NotAnEmail, as_bytes, compose
 from clarion.providers.setting import AdapterConfig, Address
 
 T = TypeVar("T")
@@ -99,7 +96,7 @@ class Outbox:
         wire.is_written = True
         try:
             name = await self._run(lambda: self._write(outgoing))
-        except _NotAnEmail:
+        except NotAnEmail:
             detail = "the message cannot be written as an e-mail"
             return Answer(Outcome.PERMANENT, "not_an_email", detail, surely_not_accepted=True)
         except OSError as error:
@@ -149,24 +146,7 @@ class Outbox:
         (self.directory / name).unlink(missing_ok=True)
 
     def _email(self, outgoing: Outgoing) -> bytes:
-        content = outgoing.content
-        mail = EmailMessage(policy=SMTP)
-        try:
-            mail["From"] = self._from_address
-            mail["To"] = content.to
-            if content.subject:
-                mail["Subject"] = content.subject
-            mail["Date"] = format_datetime(datetime.fromtimestamp(self._clock.now(), UTC))
-            mail["Message-ID"] = f"<{outgoing.notification_id}@{_domain(self._from_address)}>"
-            for name, value in (content.headers or {}).items():
-                mail[name] = value
-            _set_body(mail, content.text, content.html)
-            if len(mail["To"].addresses) != 1:
-                raise _NotAnEmail("not one recipient")
-            return mail.as_bytes()
-        except (ValueError, MessageError, LookupError, AttributeError) as error:
-            # The standard library's header parser raises any of these for odd input.
-            raise _NotAnEmail(str(error)) from error
+        return as_bytes(compose(outgoing, from_address=self._from_address, now=self._clock.now()))
 
     def _document(self, outgoing: Outgoing) -> bytes:
         content = outgoing.content
@@ -188,19 +168,6 @@ class Outbox:
         return (json.dumps(document, indent=2) + "\n").encode()
 
 
-class _NotAnEmail(ValueError):
-    """The content cannot be put into an e-mail."""
-
-
-def _set_body(mail: EmailMessage, text: str | None, html: str | None) -> None:
-    if text or not html:
-        mail.set_content(text or "")
-    if html and text:
-        mail.add_alternative(html, subtype="html")
-    elif html:
-        mail.set_content(html, subtype="html")
-
-
 def _answer_for(error: OSError) -> Answer:
     if error.errno in _FULL:
         outcome, reason, words = Outcome.TRANSIENT, "disk_full", "the disk is full"
@@ -216,7 +183,3 @@ def _answer_for(error: OSError) -> Answer:
 
 def _file_name(id_: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", id_)
-
-
-def _domain(address: str) -> str:
-    return address.rpartition("@")[2]
