@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from clarion.actors.call_limit import CallLimit
 from clarion.actors.messages import (
     Deliver,
     HealthChecked,
@@ -97,6 +98,7 @@ class Provider(Actor):
         self._clock = clock
         self._metrics = metrics
         self._is_probing = False
+        self._limit = CallLimit(times.timeout_s)
 
     async def on_start(self) -> None:  # type: ignore[override]  # pykka's is sync
         """Open a session; the one of a forerunner closes after its last call."""
@@ -140,13 +142,13 @@ class Provider(Actor):
         call.started_at = self._clock.now()
         began = self._clock.monotonic()
         answer = await self._send(session.adapter, call)
-        answer = replace(answer, duration_s=self._clock.monotonic() - began)
+        duration_s = self._clock.monotonic() - began
         self._report(message, answer)
         self._desk.running.discard(call.key)
         session.out -= 1
         if session.is_retired and session.out == 0:
             await _close(session)
-        self._count(call, answer)
+        self._count(call, answer, duration_s)
 
     def _report(self, message: Deliver, answer: Answer) -> None:
         call = message.call
@@ -156,7 +158,7 @@ class Provider(Actor):
     async def _send(self, adapter: Adapter, call: Call) -> Answer:
         wire = Wire()
         try:
-            async with asyncio.timeout(self._times.timeout_s):
+            with self._limit():
                 return await adapter.send(_outgoing(call), wire)
         except TimeoutError as error:
             return answer_for_exception(error, wire)
@@ -174,11 +176,26 @@ class Provider(Actor):
                 surely_not_accepted=not wire.is_written, is_bug=True,
             )  # fmt: skip
 
-    def _count(self, call: Call, answer: Answer) -> None:
+    def _count(self, call: Call, answer: Answer, duration_s: float) -> None:
         self._metrics.provider_call(self._provider, answer.outcome).inc()
-        self._metrics.call_seconds(self._provider).observe(answer.duration_s)
+        self._metrics.call_seconds(self._provider).observe(duration_s)
         if call.is_fallback:
             self._metrics.fallbacks(call.job.channel, self._provider).inc()
+        if answer.outcome is not Outcome.ACCEPTED:
+            self._log_refusal(call, answer)
+
+    def _log_refusal(self, call: Call, answer: Answer) -> None:
+        # Not for a success: a metric tells those, and the breaker bounds the others.
+        log.info(
+            "provider_call_failed",
+            provider=self._provider,
+            channel=call.job.channel,
+            notification_id=call.job.id,
+            attempt=call.job.attempt + 1,
+            outcome=answer.outcome,
+            reason=answer.reason,
+            correlation_id=call.job.correlation_id or call.job.id,
+        )
 
     @handles(_CheckHealth)
     def check_regularly(self, _message: _CheckHealth) -> None:

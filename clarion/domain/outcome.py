@@ -59,8 +59,6 @@ class Answer:
     """True where it tells of this recipient's host alone (a webhook's), nothing of the provider."""
     is_bug: bool = False
     """True where our own code failed; the traceback is in the log."""
-    duration_s: float = 0.0
-    """From the start of the call to its answer, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from clarion.testing import Fault
 
 RETRY_AFTER_S = 1.5
@@ -85,3 +87,22 @@ async def test_a_corrected_account_is_found_by_its_probe(house):
     stats = await clarion.client.wait_drained()
     assert house.ended(stats) == {"sent": 20}
     assert only.duplicates() == {}
+
+
+async def test_one_id_leads_from_the_request_to_the_failed_call(house):
+    """The log names the call by the id that the request brought, and no address in clear."""
+    only = await house.sendgrid()
+    house.configure({"only": only.settings()}, {"email": ["only"]})
+    only.behave(Fault.error(400, message="bad subject", field="subject"))
+    clarion = await house.start()
+    answer = await clarion.client.request(
+        "POST", "/v1/notifications", json=house.email(1), headers={"X-Request-ID": "order-4711"}
+    )
+    await clarion.client.wait_final(answer.body["id"])
+
+    assert answer.headers["X-Request-ID"] == "order-4711"
+    lines = [json.loads(line) for line in clarion.log.splitlines()]
+    (line,) = [each for each in lines if each["event"] == "provider_call_failed"]
+    assert line["correlation_id"] == "order-4711"
+    assert line["notification_id"] == answer.body["id"]
+    assert "user1@example.com" not in clarion.log

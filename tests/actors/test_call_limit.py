@@ -1,0 +1,80 @@
+"""The time limit that all calls of a provider share."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from clarion.actors.call_limit import CallLimit
+
+
+async def call(limit: CallLimit, end: asyncio.Event | None = None) -> str:
+    with limit():
+        await (end or asyncio.Event()).wait()
+    return "ended"
+
+
+async def test_a_call_that_takes_too_long_ends_with_a_time_out():
+    """TimeoutError, as from asyncio.timeout; the task itself is not cancelled."""
+    with pytest.raises(TimeoutError):
+        await call(CallLimit(0.01))
+
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_each_call_has_its_own_time():
+    """One that ended leaves the others theirs, and later ones are watched as well."""
+    limit, end = CallLimit(0.02), asyncio.Event()
+    first, second = asyncio.create_task(call(limit, end)), asyncio.create_task(call(limit))
+    await asyncio.sleep(0)
+    end.set()
+
+    assert await first == "ended"
+    with pytest.raises(TimeoutError):
+        await second
+    with pytest.raises(TimeoutError):
+        await call(limit)
+
+
+async def test_a_call_that_is_in_time_is_left_alone():
+    """Whatever it raises or returns passes, and the timer strikes nobody afterwards."""
+    limit = CallLimit(0.01)
+    end = asyncio.Event()
+    end.set()
+
+    assert await call(limit, end) == "ended"
+    with pytest.raises(ValueError, match="its own"), limit():
+        raise ValueError("its own")
+    await asyncio.sleep(0.03)
+
+
+async def test_who_cancels_the_task_is_not_taken_for_the_limit():
+    """A cancellation stays one, even where the limit strikes at the same time."""
+    limit = CallLimit(0.01)
+    alone, both = asyncio.create_task(call(limit)), asyncio.create_task(call(limit))
+    await asyncio.sleep(0)
+    alone.cancel()
+    asyncio.get_running_loop().call_later(0.01, both.cancel)
+
+    results = await asyncio.gather(alone, both, return_exceptions=True)
+
+    assert isinstance(results[0], asyncio.CancelledError)
+    assert isinstance(results[1], asyncio.CancelledError | TimeoutError)
+
+
+async def test_one_timer_serves_all(monkeypatch):
+    """A thousand calls set one timer, not a thousand."""
+    loop = asyncio.get_running_loop()
+    timers = []
+    call_at = loop.call_at
+    monkeypatch.setattr(loop, "call_at", lambda *a, **k: timers.append(a) or call_at(*a, **k))
+    limit, end = CallLimit(60.0), asyncio.Event()
+    calls = [asyncio.create_task(call(limit, end)) for _ in range(1000)]
+    await asyncio.sleep(0)
+    end.set()
+    await asyncio.gather(*calls)
+
+    assert len(timers) == 1
