@@ -23,6 +23,7 @@ from typing import Any, cast
 from clarion.domain.notification import Channel
 from clarion.errors import Fault, SettingsError
 from clarion.providers.registry import UnknownKind, adapter_class
+from clarion.providers.setting import AdapterConfig
 from clarion.settings_source import Faults, document_of, faults_of, near
 from clarion.settings_table import (
     ChannelTable,
@@ -140,26 +141,35 @@ def _provider(name: str, table: Any, faults: Faults) -> ProviderSettings | None:
         faults.add(path, f"must be a table: [providers.{name}]")
         return None
     table = {"kind": name, **table}
+    kind = _config_class(table["kind"], path, faults)
     shared = {key: value for key, value in table.items() if key in _SHARED}
     own = {key: value for key, value in table.items() if key not in _SHARED}
-    common = faults_of(ProviderTable, shared, path, faults)
-    config = _config(table.get("kind"), own, path, faults)
+    common = faults_of(ProviderTable, _with_slots_of(kind, shared), path, faults)
+    config = kind and faults_of(kind, own, path, faults, also_known=_SHARED)
     if common is None or config is None:
         return None
     tables = {field: getattr(common, field) for field in ProviderTable.model_fields}
     return ProviderSettings.model_construct(**tables, config=config)
 
 
-def _config(kind: Any, own: dict[str, Any], path: str, faults: Faults) -> Any:
-    """Check what belongs to the kind; a kind that is no text is told elsewhere."""
+def _config_class(kind: Any, path: str, faults: Faults) -> type[AdapterConfig] | None:
+    """Return what checks the keys of a kind; a kind that is no text is told elsewhere."""
     if not isinstance(kind, str):
         return None
     try:
-        config_class = adapter_class(kind).Config
+        return adapter_class(kind).Config
     except UnknownKind as error:
         faults.add(f"{path}.kind", str(error))
         return None
-    return faults_of(config_class, own, path, faults, also_known=_SHARED)
+
+
+def _with_slots_of(kind: type[AdapterConfig] | None, shared: dict[str, Any]) -> dict[str, Any]:
+    """Add how many calls a kind takes at once, where it has a default of its own."""
+    bulkhead = shared.get("bulkhead", {})
+    if kind is None or kind.default_max_concurrent is None or not isinstance(bulkhead, dict):
+        return shared
+    slots = {"max_concurrent": kind.default_max_concurrent}
+    return {**shared, "bulkhead": {**slots, **bulkhead}}
 
 
 # --- cross-checks ------------------------------------------------------------------------------

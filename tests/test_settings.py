@@ -104,6 +104,27 @@ def test_a_provider_has_the_defaults_of_the_contract(tmp_path):
     assert provider.rate_limit.model_dump() == {"per_second": 0.0, "burst": 1}
 
 
+@pytest.mark.parametrize(
+    ("bulkhead", "slots"),
+    [({}, 4), ({"bulkhead": {}}, 4), ({"bulkhead": {"max_concurrent": 9}}, 9)],
+)
+def test_a_kind_may_have_fewer_slots_than_the_others(tmp_path, bulkhead, slots):
+    """A slot of kind smtp is a connection, and mail servers allow few of them."""
+    smtp = {"host": "mail.example.com", "from_address": "news@example.com", **bulkhead}
+
+    settings = loaded(tmp_path, {"providers": {"smtp": smtp}})
+
+    assert settings.providers["smtp"].max_concurrent == slots
+    assert settings.providers["outbox"].max_concurrent == 32
+
+
+def test_a_bulkhead_that_is_no_table_is_a_fault_of_its_key(tmp_path):
+    """A default of the kind does not hide it."""
+    smtp = {"host": "mail.example.com", "from_address": "news@example.com", "bulkhead": 4}
+
+    assert set(faults(tmp_path, {"providers": {"smtp": smtp}})) == {"providers.smtp.bulkhead"}
+
+
 def test_without_a_file_the_defaults_hold(tmp_path, monkeypatch):
     """`clarion serve` in an empty directory works, and keeps its files there."""
     monkeypatch.chdir(tmp_path)

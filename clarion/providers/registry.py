@@ -21,6 +21,7 @@ from clarion.providers.setting import AdapterConfig
 KINDS: Mapping[str, str] = {
     "outbox": "clarion.providers.outbox:Outbox",
     "sendgrid": "clarion.providers.sendgrid:SendGrid",
+    "smtp": "clarion.providers.smtp:Smtp",
     "twilio": "clarion.providers.twilio:Twilio",
 }
 """Where the adapter of each kind is: module and class."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated
+from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
@@ -17,6 +17,9 @@ class AdapterConfig(BaseModel):
     """Base of what `[providers.NAME]` holds for one kind, beside the keys that all kinds share."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    default_max_concurrent: ClassVar[int | None] = None
+    """What `bulkhead.max_concurrent` is for this kind where it is not set; None: as for all."""
 
 
 def _base_url(url: str) -> str:

@@ -18,7 +18,13 @@ SENDGRID = {"api_key": "SG.secret", "from_address": "clarion@example.com"}
 TWILIO = {
     "account_sid": "AC" + "0" * 32, "auth_token": "top-secret", "from_number": "+15005550006",
 }  # fmt: skip
-MINIMAL: dict[str, dict[str, Any]] = {"outbox": {}, "sendgrid": SENDGRID, "twilio": TWILIO}
+SMTP = {
+    "host": "smtp.example.com", "username": "clarion", "password": "top-secret",
+    "from_address": "clarion@example.com",
+}  # fmt: skip
+MINIMAL: dict[str, dict[str, Any]] = {
+    "outbox": {}, "sendgrid": SENDGRID, "smtp": SMTP, "twilio": TWILIO,
+}  # fmt: skip
 SERVICE = "MG" + "a" * 32
 
 
@@ -62,13 +68,13 @@ def test_an_unknown_kind_names_the_likely_one() -> None:
     """A typing error is answered with what was meant."""
     with pytest.raises(UnknownKind, match="did you mean 'sendgrid'"):
         adapter_class("sendgird")
-    with pytest.raises(NotFound, match="there are outbox, sendgrid, twilio"):
+    with pytest.raises(NotFound, match="there are outbox, sendgrid, smtp, twilio"):
         adapter_class("pigeon")
 
 
 def test_a_secret_never_shows() -> None:
     """Neither printed nor dumped."""
-    for kind in ("sendgrid", "twilio"):
+    for kind in ("sendgrid", "smtp", "twilio"):
         config = adapter_class(kind).Config(**MINIMAL[kind])
 
         shown = repr(config) + str(config) + str(config.model_dump()) + config.model_dump_json()
@@ -102,6 +108,19 @@ def test_a_secret_never_shows() -> None:
         ("twilio", {**TWILIO, "from_number": ""}, "one of"),
         ("twilio", {**TWILIO, "from_number": "", "messaging_service_sid": "MG1"}, "MG and 32"),
         ("outbox", {"from_address": "nobody"}, "bare address"),
+        ("smtp", {**SMTP, "host": ""}, "name of the mail server"),
+        ("smtp", {**SMTP, "host": "smtp.example.com\r\n"}, "name of the mail server"),
+        ("smtp", {**SMTP, "host": "smtp://smtp.example.com"}, "name of the mail server"),
+        ("smtp", {**SMTP, "port": 65536}, "less than or equal to 65535"),
+        ("smtp", {**SMTP, "security": "ssl"}, "'starttls', 'tls' or 'none'"),
+        ("smtp", {**SMTP, "security": "none"}, "show the password"),
+        ("smtp", {**SMTP, "security": "none", "host": "10.0.0.1"}, "show the password"),
+        ("smtp", {**SMTP, "password": ""}, "or neither"),
+        ("smtp", {**SMTP, "username": ""}, "or neither"),
+        ("smtp", {**SMTP, "password": "x\n"}, "blanks"),
+        ("smtp", {**SMTP, "username": "a\r\nb"}, "one line"),
+        ("smtp", {**SMTP, "from_address": ""}, "sender"),
+        ("smtp", {**SMTP, "from_address": "grüße@example.com"}, "ASCII"),
     ],
 )
 def test_a_wrong_setting_is_answered_with_what_to_do(
@@ -121,6 +140,11 @@ def test_a_wrong_setting_is_answered_with_what_to_do(
         ("sendgrid", {**SENDGRID, "base_url": "https://api.eu.sendgrid.com"}),
         ("sendgrid", {**SENDGRID, "event_public_key": public_key()}),
         ("sendgrid", {**SENDGRID, "from_name": "Grüße & Co"}),
+        ("smtp", {**SMTP, "security": "none", "host": "127.0.0.1"}),
+        ("smtp", {**SMTP, "security": "none", "host": "localhost"}),
+        ("smtp", {**SMTP, "security": "none", "host": "::1"}),
+        ("smtp", {**SMTP, "security": "none", "username": "", "password": ""}),
+        ("smtp", {**SMTP, "password": "pass wörd"}),
         ("twilio", {**TWILIO, "from_number": "Clarion"}),
         ("twilio", {**TWILIO, "from_number": "12345"}),
         ("twilio", {**TWILIO, "from_number": "", "messaging_service_sid": SERVICE}),
