@@ -1,14 +1,16 @@
 """Helpers for tests of Clarion and of what is built on it: clocks, fakes, look-alike providers.
 
-`ManualClock` and `ScriptedProvider` serve tests inside one process; `SendGridLookalike` and
-`TwilioLookalike` are real servers on loopback that answer by the published contracts and
-misbehave on demand (`Fault`); `ClarionProcess` runs the whole service as a process of its own, to
-be killed. `python -m clarion.testing sendgrid` starts a look-alike for other processes.
+`ManualClock` and `ScriptedProvider` serve tests inside one process; `SendGridLookalike`,
+`TwilioLookalike` and `SmtpLookalike` are real servers on loopback that answer by the published
+contracts and misbehave on demand (`Fault`); `ClarionProcess` runs the whole service as a process
+of its own, to be killed. `python -m clarion.testing sendgrid` starts a look-alike for other
+processes.
 """
 
 from __future__ import annotations
 
 from clarion.actors.runtime import Crash
+from clarion.testing.certificate import CertificateAuthority
 from clarion.testing.clarion_process import ClarionProcess, free_port
 from clarion.testing.client import ClarionClient
 from clarion.testing.clock import ManualClock
@@ -18,10 +20,12 @@ from clarion.testing.lookalike import Lookalike
 from clarion.testing.scripted import ScriptedProvider, Sent, Step
 from clarion.testing.sendgrid import SendGridLookalike
 from clarion.testing.settings_file import settings_toml, toml_of
+from clarion.testing.smtp import SmtpLookalike, at_stage
 from clarion.testing.twilio import TwilioLookalike
 
 __all__ = [
     "FAULTS",
+    "CertificateAuthority",
     "ClarionClient",
     "ClarionProcess",
     "Crash",
@@ -34,8 +38,10 @@ __all__ = [
     "SeenRequest",
     "SendGridLookalike",
     "Sent",
+    "SmtpLookalike",
     "Step",
     "TwilioLookalike",
+    "at_stage",
     "fault_named",
     "free_port",
     "read_ledger",
