@@ -57,6 +57,10 @@ from clarion.telemetry.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 
+PROVEN_AFTER_S = 1.0
+"""A child over its budget that has lived so long after a restart is counted on again."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderPlan:
     """What the Supervisor has to know of one provider."""
@@ -89,6 +93,8 @@ class _Lane:
     demand: Demand | None = None
     is_dirty: bool = False
     """Something changed while a demand was open: place again when it is answered."""
+    is_starved: bool = False
+    """It wanted places when last looked at, and there were none."""
     timer: Any = None
     shapes: tuple[Any, ...] = ()
 
@@ -105,6 +111,14 @@ class _Restart(Internal):
     """Self: the back-off of a crashed child is over."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Proven(Internal):
+    """Self: has a child that was over its budget proved itself by now?"""
+
+    name: str
+    restart: int
 
 
 class Supervisor(Actor):
@@ -133,6 +147,7 @@ class Supervisor(Actor):
         self._reported_lanes: set[str] = set()
         self._reported_breakers: set[str] = set()
         self._freed_early: set[CallKey] = set()
+        """Calls that ended before their lane reported, and that it may report as out."""
         memory.epoch += 1
         self._epoch = memory.epoch
 
@@ -148,6 +163,8 @@ class Supervisor(Actor):
                 self.context.ref_of(name).tell(ReportCircuit(self._epoch))
         for name in sorted(self._children.restarting):
             self.context.later(0.0, _Restart(name))
+        for name in sorted(self._children.failed - self._children.restarting):
+            self._await_proof(name)
 
     def _is_alive(self, provider: str) -> bool:
         parts = (f"provider:{provider}", f"breaker:{provider}")
@@ -189,7 +206,17 @@ class Supervisor(Actor):
         self._metrics.actor_restarts(message.name).inc()
         self.context.runtime.restart(message.name)
         if message.name in self._children.failed:
-            self._children.recovered(message.name)
+            self._await_proof(message.name)
+
+    def _await_proof(self, name: str) -> None:
+        self.context.later(PROVEN_AFTER_S, _Proven(name, self._children.restarts[name]))
+
+    @handles(_Proven)
+    def child_proven(self, message: _Proven) -> None:
+        """Count on a child again that was over its budget and has lived for a while."""
+        name, children = message.name, self._children
+        if name in children.failed and children.is_in_life(name, message.restart):
+            children.recovered(name)
             self._refresh_liveness()
 
     # --- reports ---------------------------------------------------------------------------
@@ -286,6 +313,7 @@ class Supervisor(Actor):
         self._ask_health(lane, now)
         placement = place(lane.plan, self._gates, lane.wants, now)
         self._set_timer(lane, placement.next_at, now)
+        lane.is_starved = not placement.offers
         if placement.offers:
             self._demand(lane, placement.offers, placement.passed_over, now)
 
@@ -336,9 +364,11 @@ class Supervisor(Actor):
         self._release(demand)
         lane.demand, lane.wants = None, message.wants
         self._recall(message.channel, stopped, "the gate closed meanwhile")
-        if message.calls or lane.is_dirty:
-            # An empty answer means: nothing fits. Only a change makes asking again useful.
-            self._place_all_of(demand, message.channel)
+        # An empty answer means: nothing fits. Only a change makes asking this lane again useful.
+        is_changed = bool(message.calls) or lane.is_dirty
+        if is_changed:
+            self._place(message.channel)
+        self._place_others(demand, message.channel, only_starved=not is_changed)
 
     def _let_go(self, call: Call, demand_id: int) -> bool:
         gate = self._gates[call.provider]
@@ -352,16 +382,20 @@ class Supervisor(Actor):
         for each in demand.places:
             self._gates[each.provider].release(demand.id, now)
 
-    def _place_all_of(self, demand: Demand, channel: str) -> None:
-        """Place again for the lane, and for those that share a provider of the demand."""
-        self._place(channel)
+    def _place_others(self, demand: Demand, channel: str, *, only_starved: bool) -> None:
+        """Place for the lanes that share a provider of the demand; `only_starved` ends circles."""
         for other, lane in self._lanes.items():
-            if other != channel and any(p.provider in lane.plan.providers for p in demand.places):
+            is_due = lane.is_starved or not only_starved
+            if is_due and other != channel and _share(demand, lane.plan):
                 self._place(other)
 
     def _recall(self, channel: str, calls: Sequence[Call], reason: str) -> None:
-        if calls:
-            self.context.ref_of(f"queue:{channel}").tell(Recalled(calls, reason))
+        if not calls:
+            return
+        if channel not in self._reported_lanes:
+            # Its report is on the way, and may still name them as out.
+            self._freed_early.update(call.key for call in calls)
+        self.context.ref_of(f"queue:{channel}").tell(Recalled(calls, reason))
 
     @handles(Freed)
     def freed(self, message: Freed) -> None:
@@ -481,6 +515,10 @@ class Supervisor(Actor):
 
 def _unreported(provider: str) -> CircuitReport:
     return CircuitReport(provider, "closed", 0, None, 0)
+
+
+def _share(demand: Demand, plan: RoutePlan) -> bool:
+    return any(place.provider in plan.providers for place in demand.places)
 
 
 def index_routes(routes: Sequence[RoutePlan]) -> Mapping[str, tuple[str, ...]]:

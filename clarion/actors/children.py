@@ -45,6 +45,10 @@ class Children:
         self.restarting.discard(name)
         self.restarts[name] += 1
 
+    def is_in_life(self, name: str, restart: int) -> bool:
+        """Whether the instance of that restart still runs."""
+        return self.restarts[name] == restart and name not in self.restarting
+
     def recovered(self, name: str) -> None:
         """Note that a child that was over budget works again."""
         self.failed.discard(name)

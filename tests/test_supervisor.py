@@ -1,0 +1,230 @@
+"""The Supervisor among its neighbours: who is offered work, and who is counted on after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from clarion.actors.children import Children
+from clarion.actors.messages import (
+    CircuitReport,
+    Demand,
+    Dispatch,
+    LaneReport,
+    Ready,
+    Recalled,
+    ReportCircuit,
+    ReportLane,
+    Route,
+    Snapshot,
+)
+from clarion.actors.runtime import Actor, Runtime, handles
+from clarion.domain.notification import Call, Content, Delivery, Job, JobState, Priority
+from clarion.errors import ClarionError
+from clarion.policies.clock import SystemClock
+from clarion.policies.gate import Gate
+from clarion.policies.rate_limit import TokenBucket
+from clarion.policies.restart import RestartBudget
+from clarion.policies.routing import RoutePlan, Wants
+from clarion.supervisor import Memory, ProviderPlan, Supervisor
+from clarion.telemetry.metrics import Metrics
+from clarion.testing import Crash
+
+BOUND_S = 5.0
+FRESH = Wants(fresh=True)
+
+
+class Lane(Actor):
+    """A lane that keeps its demands for the test, and says what it wants."""
+
+    def __init__(self, channel: str, wants: Wants, house: House) -> None:
+        super().__init__()
+        self._channel, self._wants, self._house = channel, wants, house
+
+    @handles(ReportLane)
+    def report(self, message: ReportLane) -> None:
+        house = self._house
+        house.root().tell(LaneReport(self._channel, message.epoch, 1, self._wants, house.out))
+
+    @handles(Demand)
+    def demanded(self, message: Demand) -> None:
+        self._house.heard[self._channel].put_nowait(message)
+
+    @handles(Recalled)
+    def recalled(self, message: Recalled) -> None:
+        self._house.recalled.append(message)
+
+    @handles(Route)
+    def routed(self, _message: Route) -> None:
+        pass
+
+
+class Circuit(Actor):
+    """A breaker that is closed, and may be told to fail at its start."""
+
+    def __init__(self, provider: str, house: House) -> None:
+        super().__init__()
+        self._provider, self._house = provider, house
+
+    def on_start(self) -> None:
+        if self._house.is_circuit_broken:
+            raise RuntimeError("cannot start")
+        self._house.circuit_started.set()
+
+    @handles(ReportCircuit)
+    def report(self, message: ReportCircuit) -> None:
+        self._house.root().tell(
+            CircuitReport(self._provider, "closed", 0, None, 0, epoch=message.epoch)
+        )
+
+
+class House:
+    """A Supervisor over two lanes that share one provider of one slot."""
+
+    def __init__(self) -> None:
+        self.runtime = Runtime(clock=SystemClock(), rng=lambda: 0.5)
+        self.children = Children(lambda: RestartBudget(limit=0, rng=lambda: 0.0))
+        self.heard: dict[str, asyncio.Queue[Any]] = {}
+        self.is_circuit_broken = False
+        self.circuit_started = asyncio.Event()
+        self.clock = SystemClock()
+        self.memory = Memory()
+        self.recalled: list[Recalled] = []
+        self.supervisor_crashed = asyncio.Event()
+        self.out: tuple[Call, ...] = ()
+        """What the lanes report as dispatched."""
+
+    def root(self) -> Any:
+        return self.runtime.ref("supervisor")
+
+    def start(self, **wants: Wants) -> None:
+        plans = [RoutePlan(channel, ("shared",)) for channel in wants]
+        gate = lambda: Gate("shared", 1, TokenBucket(0.0, 1, self.clock.monotonic))  # noqa: E731
+        provider = ProviderPlan("shared", "outbox", tuple(wants), 1, 300.0, gate)
+        self.runtime.spawn(
+            "supervisor",
+            lambda: Supervisor(
+                plans, [provider], children=self.children, memory=self.memory,
+                clock=self.clock, metrics=Metrics(), on_fatal=lambda _name: None,
+            ),
+            on_crash=lambda _report: self.supervisor_crashed.set(),
+        )  # fmt: skip
+        for channel, wanted in wants.items():
+            self._lane(channel, wanted)
+        self._child("breaker:shared", lambda: Circuit("shared", self))
+
+    def _lane(self, channel: str, wanted: Wants) -> None:
+        self.heard[channel] = asyncio.Queue()
+        self._child(f"queue:{channel}", lambda: Lane(channel, wanted, self))
+
+    def _child(self, name: str, make: Any) -> None:
+        self.children.add(name)
+        self.runtime.spawn(name, make, on_crash=self._crashed)
+
+    def _crashed(self, report: Any) -> None:
+        from clarion.actors.messages import ActorCrashed
+
+        self.root().tell(ActorCrashed(report.name, "", "", report.crash_number))
+
+    async def next_demand(self, channel: str) -> Demand:
+        async with asyncio.timeout(BOUND_S):
+            found: Demand = await self.heard[channel].get()
+            return found
+
+    async def states(self) -> dict[str, str]:
+        found: dict[str, str] = (await self.root().ask(Snapshot())).actors
+        return found
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    made = House()
+    yield made
+    await made.runtime.close(BOUND_S)
+
+
+async def test_a_lane_that_needs_nothing_gives_its_place_to_the_other_at_once(house):
+    """What one lane leaves of a shared provider is offered on, without waiting for a hint."""
+    house.start(email=FRESH, sms=Wants())
+    first = await house.next_demand("email")
+    house.root().tell(Ready("sms", FRESH))
+    await house.root().ask(Snapshot())  # Its only slot is reserved: there was nothing to offer.
+    assert house.heard["sms"].empty()
+
+    house.root().tell(Dispatch("email", first.id, first.epoch, [], Wants()))
+
+    assert (await house.next_demand("sms")).places[0].provider == "shared"
+
+
+async def test_a_lane_that_takes_nothing_is_not_asked_in_a_circle(house):
+    """An empty answer ends it until something changes, whatever the lane says it wants."""
+    house.start(email=FRESH)
+    first = await house.next_demand("email")
+
+    house.root().tell(Dispatch("email", first.id, first.epoch, [], FRESH))
+    await house.root().ask(Snapshot())
+
+    assert house.heard["email"].empty()
+
+
+async def test_a_child_over_its_budget_counts_once_it_has_lived_for_a_while(house, monkeypatch):
+    """A start that fails again and again must not open its gate, or its lane, in between."""
+    monkeypatch.setattr("clarion.supervisor.SLOW_RETRY_S", 0.01)
+    monkeypatch.setattr("clarion.supervisor.PROVEN_AFTER_S", 0.05)
+    house.start(email=Wants())
+    async with asyncio.timeout(BOUND_S):
+        await house.circuit_started.wait()
+    house.is_circuit_broken = True
+    house.runtime.ref("breaker:shared").tell(Crash("on purpose"))
+    while (await house.states())["breaker:shared"] != "failed":
+        await asyncio.sleep(0)
+
+    seen = set()
+    before = house.children.restarts["breaker:shared"]
+    async with asyncio.timeout(BOUND_S):
+        while house.children.restarts["breaker:shared"] < before + 3:
+            seen.add((await house.states())["breaker:shared"])
+            await asyncio.sleep(0)
+    house.is_circuit_broken = False
+    async with asyncio.timeout(BOUND_S):
+        while (await house.states())["breaker:shared"] != "running":
+            await asyncio.sleep(0.001)
+
+    assert seen == {"failed"}
+
+
+async def test_a_call_that_is_recalled_after_a_crash_takes_no_slot(house):
+    """A lane reports what it let go; what a new Supervisor sent back before that is not out."""
+    house.start(email=FRESH)
+    old = await house.next_demand("email")
+    call = Call(a_job(), 1, "shared")
+    house.root().tell(Crash("with a dispatch behind it"))
+    await house.supervisor_crashed.wait()
+    house.root().tell(Dispatch("email", old.id, old.epoch, [call], FRESH))
+    house.out = (call,)
+
+    house.runtime.restart("supervisor")
+
+    assert (await house.next_demand("email")).places[0].n == 1
+    assert [each.calls for each in house.recalled] == [[call]]
+
+
+def a_job() -> Job:
+    return Job(
+        id="1", channel="email", content=Content("ada@example.com"), priority=Priority.NORMAL,
+        flow="", vt=1.0, state=JobState.SENDING, created_at=0.0, expires_at=1e12,
+        delivery=Delivery.AT_LEAST_ONCE,
+    )  # fmt: skip
+
+
+async def test_an_unknown_provider_is_no_crash(house):
+    """Whoever steers what is not there hears so."""
+    from clarion.actors.messages import SetProvider
+
+    house.start(email=Wants())
+
+    with pytest.raises(ClarionError, match="nowhere"):
+        await house.root().ask(SetProvider("nowhere", is_enabled=True))
