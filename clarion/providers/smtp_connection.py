@@ -236,8 +236,9 @@ class SmtpConnection:
         if transport is None or protocol is None:
             raise ConnectionResetError("the connection was lost")
         transport = cast(asyncio.WriteTransport, transport)
-        # With no buffer of our own, `drain` ends when the kernel has everything before the dot.
-        transport.set_write_buffer_limits(high=0)
+        # `drain` is to end when the kernel has everything before the dot. Not with a limit of 0,
+        # for which asyncio's TLS pauses an empty buffer too, and does not always resume it.
+        transport.set_write_buffer_limits(high=1)
         loop = asyncio.get_running_loop()
         self._writer = asyncio.StreamWriter(transport, protocol, None, loop)
 

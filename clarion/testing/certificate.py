@@ -29,10 +29,8 @@ class CertificateAuthority:
         self.ca_file = directory / "ca.pem"
         self.ca_file.write_bytes(certificate.public_bytes(Encoding.PEM))
 
-    def server_context(
-        self, host: str = "127.0.0.1", *, is_expired: bool = False
-    ) -> ssl.SSLContext:
-        """Return what a server for `host` (a name or an IP address) needs."""
+    def server_file(self, host: str = "127.0.0.1", *, is_expired: bool = False) -> Path:
+        """Make a certificate for `host` (a name or an IP address); the file holds its key too."""
         key = ec.generate_private_key(ec.SECP256R1())
         age = 10 * _LIFE if is_expired else timedelta()
         builder = _builder(_name(host), self._name, key.public_key(), age)
@@ -43,8 +41,14 @@ class CertificateAuthority:
             key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             + certificate.public_bytes(Encoding.PEM)
         )
+        return file
+
+    def server_context(
+        self, host: str = "127.0.0.1", *, is_expired: bool = False
+    ) -> ssl.SSLContext:
+        """Return what a server for `host` (a name or an IP address) needs."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(file)
+        context.load_cert_chain(self.server_file(host, is_expired=is_expired))
         return context
 
 

@@ -285,6 +285,22 @@ async def test_a_connection_is_used_again(server: SmtpLookalike, make: Make) -> 
     assert server.commands == ["EHLO"] + 5 * ["MAIL", "RCPT", "DATA"]
 
 
+async def test_an_encrypted_connection_is_used_again(
+    guarded: SmtpLookalike, authority: CertificateAuthority, make: Make
+) -> None:
+    """After a refusal of the content too, which once left its buffer paused for ever."""
+    adapter = await make(guarded.settings(ca_file=str(authority.ca_file)))
+
+    for at in range(5):
+        guarded.behave(at_stage("END", Fault.error(code=554, message="5.7.1 Spam")), times=1)
+        async with asyncio.timeout(5.0):
+            refused = await adapter.send(outgoing(f"r{at}"), Wire())
+            taken = await adapter.send(outgoing(f"n{at}"), Wire())
+        assert (refused.outcome, taken.outcome) == (Outcome.PERMANENT, Outcome.ACCEPTED)
+
+    assert guarded.connections == 1
+
+
 async def test_a_refused_recipient_is_taken_back_before_the_next_mail(
     server: SmtpLookalike, make: Make
 ) -> None:
