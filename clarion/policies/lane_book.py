@@ -76,6 +76,8 @@ class LaneBook:
         """Let in a job whose timer is over, on the disk too."""
         self.scheduled -= job.state is JobState.SCHEDULED
         job.state, job.due_at, job.waiting = JobState.READY, None, None
+        # Timers were loaded while it fell due: that copy is older than what the disk says now.
+        self.timers.discard(job.id)
         if job.id in self:
             return
         if job.tried:
