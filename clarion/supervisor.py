@@ -13,6 +13,7 @@ stays shut until those that concern it have.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +48,7 @@ from clarion.actors.messages import (
 from clarion.actors.runtime import NO_REPLY, Actor, handles
 from clarion.domain.notification import Call
 from clarion.domain.outcome import Answer, Health, Outcome
-from clarion.errors import NotFound
+from clarion.errors import ActorDead, NotFound
 from clarion.policies.clock import Clock
 from clarion.policies.gate import CallKey, Gate
 from clarion.policies.routing import Offer, RoutePlan, RouteState, Wants, place
@@ -158,13 +159,18 @@ class Supervisor(Actor):
             gate.is_alive = self._is_alive(name)
         for name in self._children.names:
             if name.startswith("queue:"):
-                self.context.ref_of(name).tell(ReportLane(self._epoch))
+                self._tell(name, ReportLane(self._epoch))
             elif name.startswith("breaker:"):
-                self.context.ref_of(name).tell(ReportCircuit(self._epoch))
+                self._tell(name, ReportCircuit(self._epoch))
         for name in sorted(self._children.restarting):
             self.context.later(0.0, _Restart(name))
         for name in sorted(self._children.failed - self._children.restarting):
             self._await_proof(name)
+
+    def _tell(self, name: str, message: object) -> None:
+        # At the end of the process the others stop before us, and need no news any more.
+        with suppress(ActorDead):
+            self.context.ref_of(name).tell(message)
 
     def _is_alive(self, provider: str) -> bool:
         parts = (f"provider:{provider}", f"breaker:{provider}")
@@ -224,11 +230,14 @@ class Supervisor(Actor):
     @handles(LaneReport)
     def lane_reported(self, report: LaneReport) -> None:
         """Take over what a lane knows; its older demands are void."""
+        is_first = report.channel not in self._reported_lanes
+        if is_first and report.epoch != self._epoch:
+            return  # Told to a forerunner: it names calls that may have ended. Ours is behind it.
         lane = self._lanes[report.channel]
         if lane.demand is not None:
             self._release(lane.demand)
         lane.demand, lane.wants, lane.shapes = None, report.wants, ()
-        if report.channel not in self._reported_lanes:
+        if is_first:
             self._rebuild_slots(report.in_flight)
             self._reported_lanes.add(report.channel)
         self._refresh_known()
@@ -336,14 +345,14 @@ class Supervisor(Actor):
         )
         lane.demand = Demand(demand_id, self._epoch, places, passed_over)
         lane.is_dirty = False
-        self.context.ref_of(f"queue:{lane.plan.channel}").tell(lane.demand)
+        self._tell(f"queue:{lane.plan.channel}", lane.demand)
 
     def _ask_health(self, lane: _Lane, now: float) -> None:
         for name in lane.plan.providers:
             gate = self._gates[name]
             if gate.needs_health_probe(now):
                 gate.is_health_asked = True
-                self.context.ref_of(f"provider:{name}").tell(ProbeHealth())
+                self._tell(f"provider:{name}", ProbeHealth())
 
     def _set_timer(self, lane: _Lane, at: float | None, now: float) -> None:
         if lane.timer is not None:
@@ -374,7 +383,7 @@ class Supervisor(Actor):
         gate = self._gates[call.provider]
         if not gate.occupy(demand_id, call.key, now=self._clock.monotonic()):
             return False
-        self.context.ref_of(f"breaker:{call.provider}").tell(Deliver(call))
+        self._tell(f"breaker:{call.provider}", Deliver(call))
         return True
 
     def _release(self, demand: Demand) -> None:
@@ -395,7 +404,7 @@ class Supervisor(Actor):
         if channel not in self._reported_lanes:
             # Its report is on the way, and may still name them as out.
             self._freed_early.update(call.key for call in calls)
-        self.context.ref_of(f"queue:{channel}").tell(Recalled(calls, reason))
+        self._tell(f"queue:{channel}", Recalled(calls, reason))
 
     @handles(Freed)
     def freed(self, message: Freed) -> None:
@@ -426,8 +435,7 @@ class Supervisor(Actor):
         shapes = tuple(state.shape for state in states)
         if shapes != lane.shapes:
             lane.shapes = shapes
-            queue = self.context.ref_of(f"queue:{lane.plan.channel}")
-            queue.tell(Route(self._epoch, states))
+            self._tell(f"queue:{lane.plan.channel}", Route(self._epoch, states))
 
     def _route_state(self, name: str, now: float) -> RouteState:
         gate = self._gates[name]
@@ -465,7 +473,7 @@ class Supervisor(Actor):
         """Steer a breaker, durably."""
         self._gate(message.name)
         log.warning(f"breaker_{message.action}", provider=message.name, who=message.who)
-        self.context.ref_of(f"breaker:{message.name}").tell(Steer(message.action))
+        self._tell(f"breaker:{message.name}", Steer(message.action))
         return self._remember("breaker", message.name, message.action, message.who)
 
     def _gate(self, name: str) -> Gate:

@@ -47,6 +47,9 @@ class Lane(Actor):
     @handles(ReportLane)
     def report(self, message: ReportLane) -> None:
         house = self._house
+        if house.stale:
+            earlier = message.epoch - 1
+            house.root().tell(LaneReport(self._channel, earlier, 1, self._wants, house.stale))
         house.root().tell(LaneReport(self._channel, message.epoch, 1, self._wants, house.out))
 
     @handles(Demand)
@@ -96,6 +99,8 @@ class House:
         self.supervisor_crashed = asyncio.Event()
         self.out: tuple[Call, ...] = ()
         """What the lanes report as dispatched."""
+        self.stale: tuple[Call, ...] = ()
+        """What their answer to an earlier Supervisor, still on its way, reports."""
 
     def root(self) -> Any:
         return self.runtime.ref("supervisor")
@@ -210,6 +215,29 @@ async def test_a_call_that_is_recalled_after_a_crash_takes_no_slot(house):
 
     assert (await house.next_demand("email")).places[0].n == 1
     assert [each.calls for each in house.recalled] == [[call]]
+
+
+async def test_a_report_that_was_asked_by_a_forerunner_is_not_believed(house):
+    """It may name calls that ended since: their slots would be taken for ever."""
+    house.stale = (Call(a_job(), 1, "shared"),)
+
+    house.start(email=FRESH)
+
+    assert (await house.next_demand("email")).places[0].n == 1
+
+
+async def test_a_lane_that_has_stopped_already_is_no_crash(house):
+    """At the end of the process the lanes stop first; what was meant for them is dropped."""
+    house.start(email=FRESH)
+    demand = await house.next_demand("email")
+    await house.runtime.stop("queue:email", BOUND_S)
+
+    house.root().tell(
+        Dispatch("email", demand.id, demand.epoch - 1, [Call(a_job(), 1, "shared")], FRESH)
+    )
+
+    assert (await house.states())["queue:email"] == "running"
+    assert not house.supervisor_crashed.is_set()
 
 
 def a_job() -> Job:
