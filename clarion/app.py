@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,11 +41,12 @@ from clarion.policies.clock import Clock, SystemClock
 from clarion.policies.identifier import IdSource
 from clarion.policies.restart import RestartBudget
 from clarion.policies.routing import RoutePlan
+from clarion.providers.base import Adapter
 from clarion.service import Service
 from clarion.settings import Settings, load
 from clarion.storage.command import Sweep
 from clarion.storage.reader import Reader
-from clarion.storage.store import open_store
+from clarion.storage.store import SqliteStore, open_store
 from clarion.storage.writer import Done, Writer
 from clarion.supervisor import Memory, Supervisor
 from clarion.telemetry.metrics import Metrics
@@ -68,13 +70,22 @@ class Surroundings:
     random_bits: Callable[[int], int] = field(
         default_factory=lambda: random.SystemRandom().getrandbits
     )
+    executor: Executor | None = None
+    """Runs what would block the loop; None: each part has threads of its own."""
+    open_store: Callable[..., SqliteStore] = open_store
+    make_writer: Callable[..., Writer] = Writer
+    """The one that commits, from its own thread once it is started."""
+    adapters: Mapping[str, Callable[[], Adapter]] = field(default_factory=dict)
+    """By provider: what is used in place of the adapter that the settings name."""
+    is_loop_watched: bool = True
+    """Whether a thread watches for a blocked loop; senseless where time is virtual."""
 
 
 class Engine:
     """One node: its store, its actors and the service before them."""
 
     def __init__(self, settings: Settings, surroundings: Surroundings | None = None) -> None:
-        around = surroundings or Surroundings()
+        self._around = around = surroundings or Surroundings()
         self.settings = settings
         self.clock, self._rng = around.clock, around.rng
         self.metrics = Metrics()
@@ -92,8 +103,12 @@ class Engine:
         self._guard = RestartBudget(rng=self._rng)
         self._writer: Writer | None = None
         self._hung_check: asyncio.Task[None] | None = None
-        self._store = open_store(blueprint.store_url(settings), now=self.clock.now)
-        self.reader = Reader(blueprint.store_path(settings))
+        self._store = around.open_store(blueprint.store_url(settings), now=self.clock.now)
+        self.reader = Reader(
+            blueprint.store_path(settings),
+            executor=around.executor,
+            monotonic=self.clock.monotonic,
+        )
         self.service = self._make_service()
         self.gauges = Gauges(self.service, self.runtime, self.metrics)
 
@@ -132,19 +147,21 @@ class Engine:
             self._spawn(f"breaker:{name}", partial(self._make_breaker, name))
         for route in self._routes:
             self._spawn(f"queue:{route.channel}", partial(self._make_queue, route))
-        self.runtime.watch_loop()
+        if self._around.is_loop_watched:
+            self.runtime.watch_loop()
         self._hung_check = asyncio.create_task(self._watch_hung(), name="hung-check")
         await self._await_start()
 
     def _start_writer(self) -> Writer:
         loop = asyncio.get_running_loop()
-        writer = Writer(
+        writer = self._around.make_writer(
             self._store,
             on_done=self._committed,
             post=loop.call_soon_threadsafe,
             on_state=self._storage_changed,
             commit_seconds=self.metrics.commit_seconds().observe,
             batch_size=self.metrics.commit_batch_size().observe,
+            monotonic=self.clock.monotonic,
         )
         writer.start()
         return writer
@@ -200,13 +217,19 @@ class Engine:
         return Provider(
             name,
             blueprint.provider_times(name, self.settings),
-            make_adapter=blueprint.adapter_maker(name, self.settings, self.clock),
+            make_adapter=self._adapter_maker(name),
             desk=self._desks.setdefault(name, Desk()),
             supervisor=self.runtime.ref("supervisor"),
             breaker=lambda: self.runtime.ref(f"breaker:{name}"),
             queue_of=self._queue_of,
             clock=self.clock,
             metrics=self.metrics,
+        )
+
+    def _adapter_maker(self, name: str) -> Callable[[], Adapter]:
+        around = self._around
+        return around.adapters.get(name) or blueprint.adapter_maker(
+            name, self.settings, self.clock, around.executor
         )
 
     def _make_breaker(self, name: str) -> Breaker:
@@ -309,7 +332,8 @@ class Engine:
             await journal.ask(Snapshot())  # Behind every command that was told before.
         except ClarionError as error:
             log.error("journal_silent", error=str(error))
-        if not await asyncio.to_thread(writer.close, STOP_S):
+        loop = asyncio.get_running_loop()
+        if not await loop.run_in_executor(self._around.executor, writer.close, STOP_S):
             log.error("flush_incomplete", left=writer.pending)
 
 

@@ -6,6 +6,7 @@ Pure translation, nothing is started here: `app` reads these plans and builds th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 
 from clarion.actors.breaker import BreakerContext
@@ -120,7 +121,9 @@ def provider_times(name: str, settings: Settings) -> ProviderTimes:
     return ProviderTimes(provider.timeout, provider.health_every)
 
 
-def adapter_maker(name: str, settings: Settings, clock: Clock) -> Callable[[], Adapter]:
+def adapter_maker(
+    name: str, settings: Settings, clock: Clock, executor: Executor | None = None
+) -> Callable[[], Adapter]:
     """Return what makes a provider's adapter, anew at each start of its actor."""
     provider = settings.providers[name]
     make = adapter_class(provider.kind)
@@ -131,6 +134,7 @@ def adapter_maker(name: str, settings: Settings, clock: Clock) -> Callable[[], A
         clock=clock,
         public_url=settings.server.public_url,
         base_dir=settings.base_dir,
+        executor=executor,
     )
 
 

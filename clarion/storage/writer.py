@@ -173,14 +173,19 @@ class Writer:
     def _await_work(self) -> bool:
         """Wait until there is something to do; return False when it is time to stop."""
         with self._changed:
-            while not self._inbox and not self._is_closing:
-                if not self._reason:
-                    self._changed.wait()
-                else:
-                    self._changed.wait(max(0.0, self._retry_at - self._monotonic()))
-                    if self._monotonic() >= self._retry_at:
-                        break
+            while not self._is_closing:
+                wait_s = self.wait_s
+                if wait_s == 0.0:
+                    break
+                self._changed.wait(wait_s)
             return not self._is_closing
+
+    @property
+    def wait_s(self) -> float | None:
+        """Seconds until `run_once` has something to do; None: not before the next command."""
+        if self._inbox:
+            return 0.0
+        return max(0.0, self._retry_at - self._monotonic()) if self._reason else None
 
     def _finish(self) -> None:
         while self._inbox:
