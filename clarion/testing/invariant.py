@@ -1,0 +1,133 @@
+"""What must be true of a simulated world, whatever happened in it.
+
+Each check reads the rows, the accounts' ledgers or the logs, and accuses the world of its finds.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from clarion.domain.notification import Delivery, Status
+from clarion.storage.connection import connect_reader
+from clarion.storage.recount import recount
+from clarion.testing.simulation import Simulation
+
+_SURELY_NOT_TAKEN = {Status.FAILED, Status.EXPIRED, Status.CANCELLED}
+_EXPECTED = frozenset({
+    "actor_restart_planned", "actor_over_budget", "supervisor_crashed", "giving_up",
+    "breaker_changed", "breaker_open", "breaker_close", "breaker_reset",
+    "provider_misconfigured", "provider_configured", "provider_enabled", "provider_disabled",
+    "lane_paused", "lane_running", "lane_held", "lane_resumed",
+    "storage_unavailable", "storage_recovered", "send_bug",
+    "drain_again", "drain_incomplete", "messages_lost", "journal_silent", "start_incomplete",
+    "flush_incomplete", "stop_overdue",
+})  # fmt: skip
+"""Events that chaos brings about; any other one is a bug."""
+_CRASHES = ("InjectedCrash", "StorageUnavailable", "TimedOut('journal did not answer Load")
+"""What an actor may crash of: on purpose, or while its start cannot read the disk."""
+
+
+def examine(world: Simulation) -> list[str]:
+    """Make every check that holds at the end of a world, and return all violations."""
+    connection = connect_reader(world.path)
+    connection.row_factory = sqlite3.Row
+    try:
+        rows = {row["id"]: row for row in connection.execute("SELECT * FROM notifications")}
+        for check in _CHECKS:
+            check(world, rows)
+        if connection.execute("SELECT count(*) FROM jobs").fetchone()[0]:
+            world.accuse("jobs are left")
+        _check_probes(world, connection)
+    finally:
+        connection.close()
+    reconcile(world)
+    _check_logs(world)
+    return world.violations
+
+
+def reconcile(world: Simulation) -> None:
+    """Check `counts` against the rows, at any moment."""
+    connection = connect_reader(world.path)
+    try:
+        for difference in recount(connection):
+            world.accuse(f"counts do not reconcile: {difference}")
+    finally:
+        connection.close()
+
+
+Rows = Mapping[str, Any]
+
+
+def _check_kept(world: Simulation, rows: Rows) -> None:
+    for id in world.promised:
+        if id not in rows:
+            world.accuse(f"{id} was accepted and is gone")
+    for id, row in rows.items():
+        if Status(row["status"]).is_live:
+            world.accuse(f"{id} ({row['channel']}) has not ended: {row['status']}")
+
+
+def _check_acceptances(world: Simulation, rows: Rows) -> None:
+    taken = Counter[str]()
+    for account in world.accounts.values():
+        taken.update(account.taken)
+    for id, n in taken.items():
+        if id not in rows:
+            world.accuse(f"{id} was sent and is nowhere on disk")
+        elif n > 1:
+            _check_duplicate(world, rows[id], n)
+    for id, row in rows.items():
+        if row["status"] == Status.SENT and not taken[id]:
+            world.accuse(f"{id} is sent and no account took it")
+        if row["status"] in _SURELY_NOT_TAKEN and taken[id]:
+            world.accuse(f"{id} is {row['status']} and was taken {taken[id]} times")
+
+
+def _check_duplicate(world: Simulation, row: Any, n: int) -> None:
+    requested = world.promised.get(row["id"], {}).get("delivery")
+    if requested == Delivery.AT_MOST_ONCE:
+        world.accuse(f"{row['id']} is at_most_once and was taken {n} times")
+    if not row["possibly_duplicated"]:
+        world.accuse(f"{row['id']} was taken {n} times and is not marked")
+
+
+def _check_attempts(world: Simulation, rows: Rows) -> None:
+    for row in rows.values():
+        limit = world.settings.channels[row["channel"]].retry.max_attempts
+        if row["attempts"] > limit:
+            world.accuse(f"{row['id']} made {row['attempts']} attempts of {limit}")
+
+
+_CHECKS: tuple[Callable[[Simulation, Rows], None], ...] = (
+    _check_kept,
+    _check_acceptances,
+    _check_attempts,
+)
+
+_PROBES = """SELECT provider, started_at, ended_at FROM provider_calls
+WHERE is_probe ORDER BY provider, started_at"""
+
+
+def _check_probes(world: Simulation, connection: sqlite3.Connection) -> None:
+    """Probes of one provider follow one another, unless something was told to forget them."""
+    forgets = [at for at, _ in world.forgotten]
+    before: Any = None
+    for row in connection.execute(_PROBES):
+        if before is not None and row["provider"] == before["provider"]:
+            is_excused = any(before["started_at"] <= at <= row["started_at"] for at in forgets)
+            if row["started_at"] < before["ended_at"] and not is_excused:
+                world.accuse(f"two probes at {row['provider']} at once: {tuple(row)}")
+        before = row
+
+
+def _check_logs(world: Simulation) -> None:
+    for entry in world.logs:
+        event = entry["event"]
+        is_on_purpose = event == "actor_crashed" and entry["error"].startswith(_CRASHES)
+        is_grave = entry["log_level"] not in ("debug", "info")
+        if is_grave and event not in _EXPECTED and not is_on_purpose:
+            words = {k: v for k, v in entry.items() if k != "traceback"}
+            world.accuse(f"unexpected: {words}\n{entry.get('traceback', '')}")

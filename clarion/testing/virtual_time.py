@@ -1,0 +1,97 @@
+"""An event loop whose time is its own: idle, it jumps to its next timer instead of waiting.
+
+Hours pass in the time that the callbacks take, and the same callbacks run in the same order each
+time. For one thread alone: what would run in another one is run on the loop (`SimulatedThreads`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+STANDSTILL = 1_000_000
+"""Turns of the loop at one instant after which it counts as a livelock."""
+
+
+class TimeStandsStill(RuntimeError):
+    """The loop can never go on, or never gets to its next instant."""
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """Starts at `start_s` seconds; `time()` moves only from timer to timer."""
+
+    _ready: Any
+    _scheduled: list[asyncio.TimerHandle]
+    _timer_cancelled_count: int
+
+    def __init__(self, start_s: float = 0.0) -> None:
+        super().__init__()
+        self._now = start_s
+        self._turns = 0
+        # The base runs timers that much early, and never without it.
+        self._clock_resolution = 1e-9
+        self._end: BaseException | None = None
+
+    def time(self) -> float:
+        """Return the virtual seconds."""
+        return self._now
+
+    def halt(self, error: BaseException) -> None:
+        """Let `run_forever` (and what runs on it) raise `error` before anything else runs."""
+        self._end = error
+
+    def _run_once(self) -> None:
+        if self._end is not None:
+            end, self._end = self._end, None
+            raise end
+        if not self._ready:
+            self._jump()
+        self._turns += 1
+        if self._turns > STANDSTILL:
+            raise TimeStandsStill(f"{STANDSTILL} turns of the loop at {self._now} s")
+        super()._run_once()  # type: ignore[misc]
+
+    def _jump(self) -> None:
+        while self._scheduled and self._scheduled[0].cancelled():
+            handle = heapq.heappop(self._scheduled)
+            # What the base does when it meets one.
+            handle._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001
+            self._timer_cancelled_count -= 1
+        if self._scheduled:
+            at = self._scheduled[0].when()
+            if at > self._now:
+                self._now, self._turns = at, 0
+        elif not self._stopping:  # type: ignore[attr-defined]
+            raise TimeStandsStill(f"nothing is left to happen after {self._now} s")
+
+    def _write_to_self(self) -> None:
+        """Wake nobody: there is no other thread, and a pipe would add turns of its own."""
+
+
+class VirtualClock:
+    """Implements `policies.clock.Clock` on the time of a loop.
+
+    `epoch_at` is the wall clock (seconds since the Unix epoch) at loop time 0.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, epoch_at: float = 1_700_000_000.0) -> None:
+        self._loop = loop
+        self._epoch_at = epoch_at
+
+    def monotonic(self) -> float:
+        """Return the loop's time."""
+        return self._loop.time()
+
+    def now(self) -> float:
+        """Return the wall clock in seconds since the Unix epoch."""
+        return self._epoch_at + self._loop.time()
+
+
+def run_virtual(main: Coroutine[Any, Any, T], *, start_s: float = 0.0) -> T:
+    """Run `main` on a fresh loop with virtual time, as `asyncio.run` does on a real one."""
+    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(start_s)) as runner:
+        return runner.run(main)
