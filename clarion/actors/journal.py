@@ -31,6 +31,7 @@ from clarion.actors.messages import (
 )
 from clarion.actors.runtime import NO_REPLY, Actor, Ref, handles
 from clarion.domain.notification import Job, Status
+from clarion.errors import StorageUnavailable
 from clarion.policies.clock import Clock
 from clarion.storage import command
 from clarion.storage.writer import Done, Writer
@@ -148,7 +149,8 @@ class Journal(Actor):
             self._note_failure(done)
 
     def _note_failure(self, done: Done) -> None:
-        if self._writer.is_writable:
+        # Storage trouble is told once, when it begins and when it ends.
+        if not isinstance(done.error, StorageUnavailable):
             log.error(
                 "write_failed",
                 command=type(done.command).__name__,

@@ -64,8 +64,8 @@ from clarion.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-LOAD_S = 30.0
-"""How long a start waits for the disk."""
+LOAD_S = 20.0
+"""How long a start waits for the disk; less than what makes an actor count as hung."""
 HOUSEKEEPING_S = 1.0
 EXPIRE_EVERY = 5
 """Sweep for expired jobs at every so many housekeeping rounds."""
