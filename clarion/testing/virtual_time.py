@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-STANDSTILL = 1_000_000
+STANDSTILL = 100_000
 """Turns of the loop at one instant after which it counts as a livelock."""
 
 
@@ -32,8 +33,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         super().__init__()
         self._now = start_s
         self._turns = 0
-        # The base runs timers that much early, and never without it.
-        self._clock_resolution = 1e-9
         self._end: BaseException | None = None
 
     def time(self) -> float:
@@ -50,6 +49,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             raise end
         if not self._ready:
             self._jump()
+        # The base runs timers that much early, and none without it: the least there is, or a timer
+        # in less than it would run before its time, set itself again, and so on.
+        self._clock_resolution = math.ulp(self._now)
         self._turns += 1
         if self._turns > STANDSTILL:
             raise TimeStandsStill(f"{STANDSTILL} turns of the loop at {self._now} s")

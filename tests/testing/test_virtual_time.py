@@ -43,6 +43,20 @@ def test_a_cancelled_timer_moves_no_time():
     assert run_virtual(main(), start_s=5.0) == 7.0
 
 
+@pytest.mark.parametrize("start_s", [0.0, 50.3, 1e6])
+def test_the_shortest_delay_moves_time(start_s):
+    """A timer never runs before its instant, so whoever sets it anew until then comes there."""
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        until = start_s + 1e-9
+        while loop.time() < until:
+            await asyncio.sleep(until - loop.time())
+        return loop.time()
+
+    assert run_virtual(main(), start_s=start_s) == start_s + 1e-9
+
+
 def test_waiting_for_what_cannot_come_is_an_error():
     """A lost wake-up shows as such, not as a test that hangs."""
 
