@@ -7,9 +7,10 @@ import json
 from sqlalchemy import bindparam, delete, select, tuple_
 
 from clarion.domain.notification import Draft, Job, JobState
+from clarion.storage.bulk import INSERT_JOBS
 from clarion.storage.command import Accept, AcceptedRow, ConflictRow, ReplayedRow
 from clarion.storage.row import job_row, notification_row, write_json
-from clarion.storage.schema import idempotency, jobs, notifications
+from clarion.storage.schema import idempotency, notifications
 from clarion.storage.statement import insert_row, prepare, replace_row
 from clarion.storage.transaction import ACCEPTED, Transaction
 
@@ -20,7 +21,6 @@ PURGED_AT_ONCE = 500
 """Expired keys deleted by one commit at most, so that no commit becomes long."""
 
 INSERT_NOTIFICATION = insert_row(notifications)
-INSERT_JOB = insert_row(jobs)
 INSERT_KEY = replace_row(idempotency)
 
 _key = idempotency.c
@@ -97,8 +97,9 @@ def _remember(tx: Transaction, draft: Draft, job: Job, answer: dict[str, object]
 def _insert(tx: Transaction, jobs: list[Job]) -> None:
     fresh = [job for job in jobs if tx.execute(INSERT_NOTIFICATION, notification_row(job)).rowcount]
     # A record that was there already has its job, or had it: another one would send again.
-    tx.connection.executemany(INSERT_JOB, [job_row(job) for job in fresh])
+    tx.unwritten_jobs.update(job.id for job in fresh)
     for job in fresh:
+        tx.write_later(INSERT_JOBS, job_row(job))
         tx.count(job.channel, ACCEPTED)
         tx.count(job.channel, job.status)
         if job.state is not JobState.SCHEDULED:

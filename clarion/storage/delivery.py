@@ -9,10 +9,11 @@ from sqlalchemy import ColumnElement, bindparam, case, delete, or_, update
 
 from clarion.domain.notification import Call, JobState, Status
 from clarion.domain.outcome import Outcome
+from clarion.storage.bulk import INSERT_CALLS, INTEND
 from clarion.storage.command import Defer, Intend, Settle
 from clarion.storage.ending import END_WAITING_JOB, ENDED_JOB, End, close
 from clarion.storage.row import call_row, tried_text
-from clarion.storage.schema import jobs, provider_calls
+from clarion.storage.schema import jobs
 from clarion.storage.statement import (
     NULL,
     ONE,
@@ -20,14 +21,11 @@ from clarion.storage.statement import (
     SCHEDULED,
     SENDING,
     TIMED,
-    insert_row,
     prepare,
 )
 from clarion.storage.transaction import Transaction
 
 _job = jobs.c
-
-INSERT_CALL = insert_row(provider_calls)
 
 
 def _intend(*states: ColumnElement[int]) -> str:
@@ -89,6 +87,25 @@ _BURNS_NO_ATTEMPT = frozenset(
 
 def intend(tx: Transaction, command: Intend) -> list[Call]:
     """Note that each call may be out, and return those whose row allowed it; see `Intend`."""
+    if not tx.unwritten_jobs.isdisjoint(call.job.id for call in command.calls):
+        tx.write_rows()
+    return list(command.calls) if _intend_all(tx, command) else _intend_apart(tx, command)
+
+
+def _intend_all(tx: Transaction, command: Intend) -> bool:
+    """Note them in one statement; where a row is not as most are, nothing is written."""
+    rows = [(call.job.id, call.number, call.provider, command.now) for call in command.calls]
+    tx.execute("SAVEPOINT intend")
+    is_complete = INTEND.run(tx.connection, rows) == len(rows)
+    if not is_complete:
+        tx.execute("ROLLBACK TO intend")
+    tx.execute("RELEASE intend")
+    if is_complete:
+        tx.move(command.channel, Status.QUEUED, Status.SENDING, len(rows))
+    return is_complete
+
+
+def _intend_apart(tx: Transaction, command: Intend) -> list[Call]:
     matched: list[Call] = []
     for call in command.calls:
         values = (call.job.id, call.number, call.provider, command.now)
@@ -105,6 +122,8 @@ def intend(tx: Transaction, command: Intend) -> list[Call]:
 def settle(tx: Transaction, command: Settle) -> bool:
     """End the notification if its row still waits for this; see `Settle`."""
     job, record = command.job, command.record
+    if job.id in tx.unwritten_jobs:
+        tx.write_rows()
     if command.number is None:
         row = tx.execute(END_WAITING_JOB, (job.id,)).fetchone()
     else:
@@ -112,7 +131,7 @@ def settle(tx: Transaction, command: Settle) -> bool:
     if row is None:
         return False
     if record is not None:
-        tx.execute(INSERT_CALL, call_row(record))
+        tx.write_later(INSERT_CALLS, call_row(record))
     end = End(
         status=command.status,
         reason=command.reason,
@@ -133,6 +152,8 @@ def _is_attempt(command: Settle) -> bool:
 
 def defer(tx: Transaction, command: Defer) -> bool:
     """Let the job go on if this call is the one that is out; see `Defer`."""
+    if command.job.id in tx.unwritten_jobs:
+        tx.write_rows()
     state = JobState.READY if command.due_at is None else JobState.TIMED
     values = (
         command.job.id, command.number, state, command.due_at, tried_text(command.tried),
@@ -142,6 +163,6 @@ def defer(tx: Transaction, command: Defer) -> bool:
     if not tx.execute(DEFER, values).rowcount:
         return False
     if command.record is not None:
-        tx.execute(INSERT_CALL, call_row(command.record))
+        tx.write_later(INSERT_CALLS, call_row(command.record))
     tx.move(command.job.channel, Status.SENDING, Status.QUEUED)
     return True

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, func, select, text, update
+from sqlalchemy import bindparam, delete, select, text, update
 
 from clarion.domain.notification import JobState, Reason, Status
 from clarion.policies.identifier import floor_id
 from clarion.storage import schema
+from clarion.storage.bulk import END_NOTIFICATIONS
 from clarion.storage.command import Cancel, CancelResult, Discard, Expire
 from clarion.storage.row import Row
-from clarion.storage.schema import jobs, notifications, provider_calls
+from clarion.storage.schema import jobs, notifications
 from clarion.storage.statement import ONE, SENDING, ZERO, prepare
 from clarion.storage.transaction import Transaction
 
@@ -29,37 +30,6 @@ END_WAITING_JOB = prepare(
 
 END_JOB = prepare(delete(jobs).where(_job.id == bindparam("id")).returning(*ENDED_JOB), "id")
 """id -> `ENDED_JOB`."""
-
-_last_provider = (
-    select(provider_calls.c.provider)
-    .where(provider_calls.c.notification_id == _record.id)
-    .order_by(provider_calls.c.number.desc())
-    .limit(1)
-    .scalar_subquery()
-)
-END_NOTIFICATION = prepare(
-    update(notifications)
-    .where(_record.id == bindparam("job_id"))
-    .values(
-        status=bindparam("status"),
-        reason=bindparam("reason"),
-        detail=bindparam("detail"),
-        # Most ends name their provider; only the others look it up.
-        provider=func.coalesce(bindparam("provider"), _last_provider),
-        attempts=bindparam("attempts"),
-        possibly_duplicated=bindparam("possibly_duplicated"),
-        updated_at=bindparam("now"),
-    ),
-    "job_id",
-    "status",
-    "reason",
-    "detail",
-    "provider",
-    "attempts",
-    "possibly_duplicated",
-    "now",
-)
-"""id, status, reason, detail, provider or None, attempts, possibly_duplicated, now."""
 
 FIND_JOB = prepare(select(_job.state, _job.is_doubtful).where(_job.id == bindparam("id")), "id")
 """id -> state, is_doubtful."""
@@ -125,8 +95,8 @@ def close(tx: Transaction, id: str, ended_job: Row, end: End) -> None:
     """Write the end into the record of a job that was just deleted, and move the counts."""
     channel, state, attempt, possibly_duplicated, _ = ended_job
     attempts = attempt if end.attempts is None else end.attempts
-    tx.execute(
-        END_NOTIFICATION,
+    tx.write_later(
+        END_NOTIFICATIONS,
         (
             id, end.status, end.reason, end.detail, end.provider, attempts,
             possibly_duplicated, end.now,
@@ -158,6 +128,7 @@ def cancel(tx: Transaction, command: Cancel) -> CancelResult:
 
 
 def _cancel_too_late(tx: Transaction, id: str) -> CancelResult:
+    tx.write_rows()
     found = tx.execute(FIND_STATUS, (id,)).fetchone()
     if found is None:
         return CancelResult("missing", id)

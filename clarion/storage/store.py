@@ -47,6 +47,8 @@ _HANDLERS: dict[type[command.Command], Callable[[Transaction, Any], Any]] = {
     command.LoadTimers: lane.load_timers,
     command.SetControl: set_control,
 }
+_GATHERING = frozenset({command.Accept, command.Intend, command.Settle, command.Defer})
+"""Those that know which of the gathered rows they need; for all others they are written first."""
 
 
 class SqliteStore:
@@ -104,11 +106,15 @@ class SqliteStore:
         if self.connection.in_transaction:
             # Its rollback failed on a disk that failed: until it is gone nothing can begin.
             self.connection.execute("ROLLBACK")
+            assert self._transaction is not None, "the store is not open"
+            self._transaction.forget()
         self.connection.execute("BEGIN IMMEDIATE")
 
     def apply(self, each: command.Command) -> Any:
         """Carry out one command inside the transaction and return its result."""
         assert self._transaction is not None, "the store is not open"
+        if type(each) not in _GATHERING:
+            self._transaction.write_rows()
         return _HANDLERS[type(each)](self._transaction, each)
 
     def read(self, each: command.Command) -> Any:

@@ -12,11 +12,12 @@ from sqlalchemy import bindparam, delete, func, select, text, update
 from clarion.domain.notification import Delivery, ProviderCall, Reason, Status
 from clarion.domain.outcome import Outcome
 from clarion.storage import schema
+from clarion.storage.bulk import INSERT_CALLS
 from clarion.storage.command import Sweep
 from clarion.storage.ending import End, end_job
 from clarion.storage.row import Row, call_row
-from clarion.storage.schema import flows, jobs, provider_calls
-from clarion.storage.statement import NULL, ONE, READY, aside, insert_row, prepare
+from clarion.storage.schema import flows, jobs
+from clarion.storage.statement import NULL, ONE, READY, aside, prepare
 from clarion.storage.transaction import Transaction
 
 _job = jobs.c
@@ -43,8 +44,6 @@ RELEASE = prepare(
     "job_id",
 )
 """id -> channel."""
-
-INSERT_CALL = insert_row(provider_calls)
 
 FIND_LANES = prepare(
     select(flows.c.channel, flows.c.priority, func.max(flows.c.last_vt)).group_by(
@@ -103,7 +102,7 @@ def _recover(tx: Transaction, row: Row, now: float) -> None:
         started_at=now if since is None else since,
         ended_at=now,
     )
-    tx.execute(INSERT_CALL, call_row(record))
+    tx.write_later(INSERT_CALLS, call_row(record))
     if delivery == Delivery.AT_MOST_ONCE:
         end_job(tx, id, End(Status.UNKNOWN, Reason.UNKNOWN_OUTCOME, now, record.detail))
     else:

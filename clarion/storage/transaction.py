@@ -2,6 +2,7 @@
 
 Counts and fair stamps change with nearly every command; the changes are gathered here and
 written just before the commit, one upsert for each pair of channel and status and for each flow.
+So are rows whose fate nobody asks for (`bulk`), many in one statement.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from sqlalchemy import bindparam, func
 from sqlalchemy.dialects import sqlite
 
 from clarion.domain.notification import Status
+from clarion.storage.bulk import GATHERED, Bulk
+from clarion.storage.row import Row
 from clarion.storage.schema import counts, flows
 from clarion.storage.statement import prepare
 
@@ -69,6 +72,9 @@ class Transaction:
         """The disk takes no writes: rows that cannot be decoded are left out, not ended."""
         self._deltas: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._stamps: dict[tuple[str, int, str], float] = {}
+        self._rows: dict[Bulk, list[Row]] = {bulk: [] for bulk in GATHERED}
+        self.unwritten_jobs: set[str] = set()
+        """Ids of jobs that are gathered: whoever asks for one of them has to write them first."""
         self.keys_expired_by: float | None = None
         """Idempotency keys were added, and those that ended by this instant may go."""
 
@@ -87,8 +93,21 @@ class Transaction:
         if vt > self._stamps.get(key, -1.0):
             self._stamps[key] = vt
 
+    def write_later(self, bulk: Bulk, row: Row) -> None:
+        """Gather a row for one of `GATHERED`."""
+        self._rows[bulk].append(row)
+
+    def write_rows(self) -> None:
+        """Write the gathered rows; needed before anything that reads them."""
+        for bulk, rows in self._rows.items():
+            if rows:
+                bulk.run(self.connection, rows)
+                rows.clear()
+        self.unwritten_jobs.clear()
+
     def flush(self) -> None:
         """Write what was gathered; needed before a commit and before reading counts or flows."""
+        self.write_rows()
         deltas = [(self._node, *pair, n) for pair, n in self._deltas.items() if n]
         if deltas:
             self.connection.executemany(ADD_COUNT, deltas)
@@ -101,3 +120,6 @@ class Transaction:
         """Drop what was gathered: it is written, or its transaction was rolled back."""
         self._deltas.clear()
         self._stamps.clear()
+        self.unwritten_jobs.clear()
+        for rows in self._rows.values():
+            rows.clear()

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from clarion.domain.notification import Status
-from clarion.storage import acceptance, delivery, ending, lane, search, sweep
+from clarion.storage import acceptance, bulk, delivery, ending, lane, search, sweep
 
 PLANS = [
     (lane.LOAD_READY, "jobs_ready (channel=? AND priority=? AND (vt,id)>(?,?))"),
@@ -21,7 +21,12 @@ PLANS = [
     (delivery.END_CALLED_JOB, "jobs USING PRIMARY KEY (id=?)"),
     (delivery.DEFER, "jobs USING PRIMARY KEY (id=?)"),
     (ending.END_WAITING_JOB, "jobs USING PRIMARY KEY (id=?)"),
-    (ending.END_NOTIFICATION, "notifications USING INDEX sqlite_autoindex_notifications_1 (id=?)"),
+    (bulk.INTEND.sql[8], "jobs USING PRIMARY KEY (id=?)"),
+    (
+        bulk.END_NOTIFICATIONS.sql[8],
+        "notifications USING COVERING INDEX sqlite_autoindex_notifications_1 (id=?)",
+    ),
+    (bulk.END_NOTIFICATIONS.sql[8], "provider_calls USING PRIMARY KEY (notification_id=?)"),
     (ending.FIND_EXPIRED_BY_CHOICE, "jobs_expiry (channel=? AND expires_at<?)"),
     (ending.FIND_EXPIRED_BY_DEFAULT, "jobs USING PRIMARY KEY (id<?)"),
     (lane.LOAD_FLOWS, "flows USING PRIMARY KEY (channel=?)"),
@@ -119,6 +124,7 @@ def _search(names):
 
 
 def _plan(desk, sql):
-    places = max((int(number) for number in re.findall(r"\?(\d+)", sql)), default=0)
+    numbers = [int(number) for number in re.findall(r"\?(\d+)", sql)]
+    places = max(numbers, default=sql.count("?"))
     rows = desk.connection.execute(f"EXPLAIN QUERY PLAN {sql}", (1,) * places).fetchall()
     return "\n".join(row[3] for row in rows)

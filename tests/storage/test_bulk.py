@@ -1,0 +1,84 @@
+"""Rows that are gathered and written together: fewer calls, and nothing seen too late."""
+
+from __future__ import annotations
+
+import pytest
+
+from clarion.domain.notification import Call
+from clarion.storage.bulk import INSERT_CALLS, SIZES
+from clarion.storage.command import Cancel, Intend
+
+BATCH = 64
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 63, 64, 65, 200])
+def test_any_number_of_rows_is_written(desk, n):
+    """In as few statements as the sizes allow."""
+    rows = [
+        (f"id{number}", 1, "alpha", "accepted", "", "", 0.1, 0.2, "", None, None, 0)
+        for number in range(n)
+    ]
+    statements: list[str] = []
+    desk.connection.set_trace_callback(statements.append)
+
+    assert INSERT_CALLS.run(desk.connection, rows) == n
+
+    [(found,)] = desk.connection.execute("SELECT count(*) FROM provider_calls").fetchall()
+    assert found == n
+    assert sum("INSERT" in each for each in statements) <= n // SIZES[0] + len(SIZES)
+
+
+def test_a_number_comes_back_to_the_last_bit(desk):
+    """A place in the lane is compared between memory and disk."""
+    job = desk.job(vt=0.1 + 0.2)
+
+    desk.run(desk.acceptance(job))
+
+    [(vt,)] = desk.connection.execute("SELECT vt FROM jobs").fetchall()
+    assert vt == 0.1 + 0.2
+
+
+def test_a_batch_makes_few_calls(desk):
+    """Each gives the interpreter away; a delivery of a full batch takes one for its settlement."""
+    jobs = [desk.job() for _ in range(BATCH)]
+    statements: list[str] = []
+    desk.connection.set_trace_callback(statements.append)
+
+    desk.run_together([desk.acceptance(job) for job in jobs])
+    desk.run(Intend("email", [Call(job, 1, "alpha") for job in jobs], desk.now))
+    desk.run_together([desk.settlement(job) for job in jobs])
+
+    overhead = 30  # Counts, stamps, and what begins and ends three transactions.
+    assert len(statements) <= 2 * BATCH + overhead
+
+
+def test_what_one_batch_accepts_and_sends_and_ends_is_seen_in_order(desk):
+    """Commands of one job in one commit find the rows that the earlier ones gathered."""
+    job, other = desk.job(), desk.job()
+
+    accepted, intended, settled, cancelled, late = desk.run_together(
+        [
+            desk.acceptance(job, other),
+            Intend("email", [Call(job, 1, "alpha")], desk.now),
+            desk.settlement(job),
+            Cancel("email", other.id, desk.now),
+            Cancel("email", job.id, desk.now),
+        ]
+    )
+
+    assert len(accepted) == 2
+    assert [call.number for call in intended] == [1]
+    assert settled is True
+    assert cancelled.verdict == "cancelled"
+    assert (late.verdict, late.status) == ("final", "sent")
+
+
+def test_an_intent_that_one_row_forbids_still_notes_the_others(desk):
+    """The statement for all is undone, and each row decides for itself."""
+    jobs = [desk.job() for _ in range(3)]
+    desk.run(desk.acceptance(*jobs))
+    desk.run(Cancel("email", jobs[1].id, desk.now))
+
+    matched = desk.run(Intend("email", [Call(job, 1, "alpha") for job in jobs], desk.now))
+
+    assert [call.job.id for call in matched] == [jobs[0].id, jobs[2].id]
