@@ -12,7 +12,7 @@ import asyncio
 import sqlite3
 from bisect import insort
 from collections.abc import Callable, Coroutine, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -296,7 +296,9 @@ class _Life:
             if world.is_stopping:
                 break
             next_at = world.steps[0].at if world.steps else until_s
-            await asyncio.sleep(max(0.0, min(next_at, until_s) - world.now()))
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(min(next_at, until_s)):
+                    await engine.failed.wait()
         world.note("stop")
         world.engine = None
         await starting

@@ -16,7 +16,7 @@ from clarion.testing.chaos import Chaos, chaos, ends_at_s
 from clarion.testing.invariant import examine
 from clarion.testing.simulation import Simulation
 
-SEEDS = int(os.environ.get("CLARION_SEEDS", "40"))
+SEEDS = int(os.environ.get("CLARION_SEEDS", "25"))
 ONE = os.environ.get("CLARION_SEED")
 MILD = Chaos(horizon_s=30.0, notifications=60, deaths=1, crashes=8)
 
