@@ -6,7 +6,7 @@ cap on what is read of an answer. `request` knows exactly when a request may hav
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -45,9 +45,17 @@ class HttpReply:
 class HttpSession:
     """At most `max_concurrent` connections to one provider; open it on the loop."""
 
-    def __init__(self, max_concurrent: int, headers: Mapping[str, str] | None = None) -> None:
-        """Send `headers` with each request."""
-        self._max_concurrent = max_concurrent
+    def __init__(
+        self,
+        max_concurrent: int,
+        headers: Mapping[str, str] | None = None,
+        *,
+        make_connector: Callable[[], aiohttp.TCPConnector] | None = None,
+        answer_limit_bytes: int = ANSWER_LIMIT_BYTES,
+    ) -> None:
+        """Send `headers` with each request; a limit of 0 bytes does not wait for a body at all."""
+        self._make_connector = make_connector or _connector_maker(max_concurrent)
+        self._answer_limit_bytes = answer_limit_bytes
         # A compressed answer could grow behind the cap on what is read.
         self._headers = {"Accept-Encoding": "identity", **(headers or {})}
         self._session: aiohttp.ClientSession | None = None
@@ -55,9 +63,7 @@ class HttpSession:
     async def open(self) -> None:
         """Make the pool; connections are made when they are needed."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._max_concurrent, keepalive_timeout=KEEPALIVE_S
-            ),
+            connector=self._make_connector(),
             headers=self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
@@ -85,17 +91,23 @@ class HttpSession:
         async with self._session.request(
             method, url, headers=headers, data=data, allow_redirects=False
         ) as response:
-            answer, is_whole = await _read(response)
+            answer, is_whole = await _read(response, self._answer_limit_bytes)
             return HttpReply(response.status, response.headers, answer, is_whole)
 
 
-async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+def _connector_maker(max_concurrent: int) -> Callable[[], aiohttp.TCPConnector]:
+    return lambda: aiohttp.TCPConnector(limit=max_concurrent, keepalive_timeout=KEEPALIVE_S)
+
+
+async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> tuple[bytes, bool]:
+    if not limit_bytes:
+        return b"", False
     answer = bytearray()
     while chunk := await response.content.readany():
         answer += chunk
-        if len(answer) > ANSWER_LIMIT_BYTES:
+        if len(answer) > limit_bytes:
             response.close()
-            return bytes(answer[:ANSWER_LIMIT_BYTES]), False
+            return bytes(answer[:limit_bytes]), False
     return bytes(answer), True
 
 

@@ -23,6 +23,7 @@ KINDS: Mapping[str, str] = {
     "sendgrid": "clarion.providers.sendgrid:SendGrid",
     "smtp": "clarion.providers.smtp:Smtp",
     "twilio": "clarion.providers.twilio:Twilio",
+    "webhook": "clarion.providers.webhook:Webhook",
 }
 """Where the adapter of each kind is: module and class."""
 

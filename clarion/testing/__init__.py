@@ -1,10 +1,10 @@
 """Helpers for tests of Clarion and of what is built on it: clocks, fakes, look-alike providers.
 
 `ManualClock` and `ScriptedProvider` serve tests inside one process; `SendGridLookalike`,
-`TwilioLookalike` and `SmtpLookalike` are real servers on loopback that answer by the published
-contracts and misbehave on demand (`Fault`); `ClarionProcess` runs the whole service as a process
-of its own, to be killed. `python -m clarion.testing sendgrid` starts a look-alike for other
-processes.
+`TwilioLookalike`, `SmtpLookalike` and `WebhookLookalike` are real servers on loopback that answer
+by the published contracts and misbehave on demand (`Fault`); `ClarionProcess` runs the whole
+service as a process of its own, to be killed. `python -m clarion.testing sendgrid` starts a
+look-alike for other processes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from clarion.testing.sendgrid import SendGridLookalike
 from clarion.testing.settings_file import settings_toml, toml_of
 from clarion.testing.smtp import SmtpLookalike, at_stage
 from clarion.testing.twilio import TwilioLookalike
+from clarion.testing.webhook import WebhookLookalike
 
 __all__ = [
     "FAULTS",
@@ -41,6 +42,7 @@ __all__ = [
     "SmtpLookalike",
     "Step",
     "TwilioLookalike",
+    "WebhookLookalike",
     "at_stage",
     "fault_named",
     "free_port",

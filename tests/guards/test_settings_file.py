@@ -18,7 +18,7 @@ FILE = Path(__file__).parents[2] / "settings.toml"
 SECTIONS = ("server", "storage", "redis", "queue", "defaults")
 ENVIRONMENT = {
     "SENDGRID_API_KEY": "SG.x", "TWILIO_ACCOUNT_SID": "AC" + "0" * 32, "TWILIO_AUTH_TOKEN": "x",
-    "SMTP_PASSWORD": "x",
+    "SMTP_PASSWORD": "x", "WEBHOOK_SECRET": "whsec_" + "MTIz" * 8,
 }  # fmt: skip
 
 
