@@ -1,0 +1,411 @@
+"""A Queue between Supervisor and Journal: what it lets go, takes back and tells."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clarion.actors.journal import Journal
+from clarion.actors.lane_settings import LaneSettings
+from clarion.actors.lane_writes import LaneWrites
+from clarion.actors.messages import (
+    CancelNotification,
+    Committed,
+    Demand,
+    Dispatch,
+    Drain,
+    Enqueue,
+    LaneReport,
+    PauseLane,
+    Place,
+    Ready,
+    Recalled,
+    ReportLane,
+    ResumeLane,
+    Route,
+    Settled,
+    SlotReturned,
+    Snapshot,
+    StorageChanged,
+)
+from clarion.actors.queue import Queue
+from clarion.actors.runtime import Actor, Runtime, handles
+from clarion.domain.notification import Call, Content, Draft
+from clarion.domain.outcome import Answer, Outcome
+from clarion.domain.representation import represent_accepted
+from clarion.errors import LaneClosed, StorageUnavailable
+from clarion.policies.clock import SystemClock
+from clarion.policies.identifier import IdSource
+from clarion.policies.retry import RetrySettings
+from clarion.policies.routing import RoutePlan, RouteState
+from clarion.policies.verdict import Rules
+from clarion.storage.store import SqliteStore
+from clarion.storage.writer import Writer
+from clarion.telemetry.metrics import Metrics
+from clarion.testing import Crash
+
+BOUND_S = 5.0
+ACCEPTED = Answer(Outcome.ACCEPTED, "http_202")
+CLOSED = (RouteState("alpha", "closed"), RouteState("beta", "closed"))
+
+
+class Root(Actor):
+    """Keeps what a lane tells its Supervisor, for the test to read."""
+
+    def __init__(self, heard: asyncio.Queue[Any]) -> None:
+        super().__init__()
+        self._heard = heard
+
+    @handles(LaneReport, Ready, Dispatch, SlotReturned)
+    def hear(self, message: Any) -> None:
+        self._heard.put_nowait(message)
+
+
+class House:
+    """One Queue over a real Journal and a real file; the test is its Supervisor."""
+
+    def __init__(self, path: Path) -> None:
+        self.clock = SystemClock()
+        self.runtime = Runtime(clock=self.clock, rng=lambda: 0.5)
+        self.heard: asyncio.Queue[Any] = asyncio.Queue()
+        self.store = SqliteStore(str(path / "clarion.db"))
+        self.metrics = Metrics()
+        self._ids = IdSource(self.clock.now, lambda _bits: 0)
+        self.has_crashed = asyncio.Event()
+        self._origin = 0
+        self._demand = 0
+
+    async def start(self) -> None:
+        self.store.open()
+        self.writer = Writer(
+            self.store,
+            on_done=lambda done: self.runtime.ref("journal").tell(Committed(done)),
+            post=asyncio.get_running_loop().call_soon_threadsafe,
+            on_state=lambda *_: None,
+        )
+        self.writer.start()
+        self.root = self.runtime.spawn("supervisor", lambda: Root(self.heard))
+        self.journal = self.runtime.spawn("journal", self._journal)
+        self.lane = self.runtime.spawn(
+            "queue:email", self._queue, on_crash=lambda _report: self.has_crashed.set()
+        )
+        await self.next(LaneReport)
+
+    def _journal(self) -> Journal:
+        return Journal(
+            self.writer,
+            queues=lambda: {"email": self.runtime.ref("queue:email")},
+            on_ended=lambda _ended: None,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+
+    def _queue(self) -> Queue:
+        self._origin += 1
+        settings = LaneSettings(
+            RoutePlan("email", ("alpha", "beta")),
+            Rules(RetrySettings(initial_delay=1000.0), unknown_grace_s=0.0, rng=lambda: 0.5),
+            call_timeout_s={"alpha": 10.0, "beta": 10.0},
+        )
+        return Queue(
+            settings,
+            writes=LaneWrites("email", self.runtime.ref("journal"), self.clock, self._origin),
+            supervisor=self.root,
+            clock=self.clock,
+            ids=self._ids,
+            represent=represent_accepted,
+            metrics=self.metrics,
+        )
+
+    async def stop(self) -> None:
+        await self.runtime.close(BOUND_S)
+        assert self.writer.close(BOUND_S)
+        self.store.close()
+
+    async def next(self, kind: type) -> Any:
+        """Return the next message of a kind that the lane tells."""
+        async with asyncio.timeout(BOUND_S):
+            while True:
+                message = await self.heard.get()
+                if type(message) is kind:
+                    return message
+
+    def told(self, kind: type) -> list[Any]:
+        """Return what the lane has told of a kind since the test last looked."""
+        messages = [self.heard.get_nowait() for _ in range(self.heard.qsize())]
+        return [each for each in messages if type(each) is kind]
+
+    async def accept(self, n: int = 1) -> list[str]:
+        drafts = [Draft("email", Content("ada@example.com", text="Hi")) for _ in range(n)]
+        rows = await self.lane.ask(Enqueue(drafts))
+        return [row.job.id for row in rows]
+
+    def demand(self, *places: Place, epoch: int = 1) -> Demand:
+        self._demand += 1
+        demand = Demand(self._demand, epoch, places, ())
+        self.lane.tell(demand)
+        return demand
+
+    async def let_go(self, n: int = 1) -> list[Call]:
+        """Accept `n` and let them go to alpha."""
+        await self.accept(n)
+        self.demand(Place("alpha", n))
+        return list((await self.next(Dispatch)).calls)
+
+    async def crash(self) -> None:
+        """Crash the lane and put a fresh instance behind its address."""
+        self.has_crashed.clear()
+        self.lane.tell(Crash("on purpose"))
+        async with asyncio.timeout(BOUND_S):
+            await self.has_crashed.wait()
+        self.runtime.restart("queue:email")
+        await self.next(LaneReport)
+
+    async def status(self, id: str) -> tuple[str, int, str | None]:
+        """Return (state of the job, call, who has it) as it stands on disk."""
+        await self.settle()
+        row = self.store.connection.execute(
+            "SELECT state, call, sending FROM jobs WHERE id = ?", (id,)
+        ).fetchone()
+        return row if row is not None else ("gone", 0, None)
+
+    async def settle(self) -> None:
+        """Wait until everything that was told so far is on disk and told back."""
+        for _ in range(3):
+            await self.lane.ask(Snapshot())
+            await self.journal.ask(Snapshot())
+            async with asyncio.timeout(BOUND_S):
+                while self.writer.pending:
+                    await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    made = House(tmp_path)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def test_a_lane_hints_once_that_it_has_work(house):
+    """The first arrival tells the Supervisor; it asks when it can place something."""
+    await house.accept(3)
+
+    assert (await house.next(Ready)).wants.fresh
+    assert house.told(Ready) == []
+
+
+async def test_a_demand_is_answered_with_calls_that_are_on_disk(house):
+    """Intent, fsync, dispatch: as many as there are places, and what the rest could use."""
+    ids = await house.accept(3)
+
+    demand = house.demand(Place("alpha", 2), epoch=7)
+    answer = await house.next(Dispatch)
+
+    assert (answer.demand, answer.epoch) == (demand.id, 7)
+    assert [(call.job.id, call.number, call.provider) for call in answer.calls] == [
+        (ids[0], 1, "alpha"),
+        (ids[1], 1, "alpha"),
+    ]
+    assert answer.wants.fresh
+    assert await house.status(ids[0]) == (2, 1, "alpha")
+    assert await house.status(ids[2]) == (0, 0, None)
+
+
+async def test_a_demand_that_nothing_fits_is_answered_at_once(house):
+    """Else its reservation would keep the places from other lanes."""
+    demand = house.demand(Place("alpha", 2))
+
+    answer = await house.next(Dispatch)
+
+    assert (answer.demand, answer.calls) == (demand.id, [])
+    assert answer.wants.is_nothing
+
+
+async def test_a_recalled_call_goes_back_to_the_head_without_a_trace(house):
+    """It never left: no attempt, no row of a call, and the next demand takes it first."""
+    first, *_ = await house.let_go(1)
+    await house.accept(1)
+
+    house.lane.tell(Recalled([first], "the gate closed meanwhile"))
+    assert await house.status(first.job.id) == (0, 1, None)
+    house.demand(Place("beta", 1))
+    again = (await house.next(Dispatch)).calls[0]
+
+    assert (again.job.id, again.number, again.provider) == (first.job.id, 2, "beta")
+    calls = house.store.connection.execute("SELECT count(*) FROM provider_calls").fetchone()
+    assert calls == (0,)
+
+
+async def test_a_new_supervisor_hears_what_is_out_and_older_demands_are_void(house):
+    """The calls that are out are named; those whose intent was still on its way are taken back."""
+    (out,) = await house.let_go(1)
+    waiting = await house.accept(1)
+    house.demand(Place("alpha", 1), epoch=1)
+
+    house.lane.tell(ReportLane(2))
+    report = await house.next(LaneReport)
+    await house.settle()
+
+    assert (report.epoch, [call.key for call in report.in_flight]) == (2, [out.key])
+    assert house.told(Dispatch) == []
+    assert await house.status(waiting[0]) == (0, 1, None)
+
+
+async def test_a_late_answer_changes_nothing(house):
+    """The call's number fences it off: what was recalled or made again is not settled by it."""
+    (call,) = await house.let_go(1)
+    late = Call(call.job, call.number, "alpha")
+    house.lane.tell(Recalled([call], "void"))
+    house.demand(Place("beta", 1))
+    await house.next(Dispatch)
+
+    house.lane.tell(Settled(late, ACCEPTED))
+
+    assert await house.status(call.job.id) == (2, 2, "beta")
+
+
+async def test_an_answer_ends_the_notification_on_disk(house):
+    """Settle, fsync, forget."""
+    (call,) = await house.let_go(1)
+
+    house.lane.tell(Settled(call, ACCEPTED))
+
+    assert await house.status(call.job.id) == ("gone", 0, None)
+    assert (await house.lane.ask(Snapshot())).in_flight == 0
+
+
+async def test_the_end_of_an_inherited_call_returns_its_slot(house):
+    """The Supervisor may have heard of the end before it heard that the call was out."""
+    (call,) = await house.let_go(1)
+    await house.crash()
+
+    house.lane.tell(Settled(call, ACCEPTED))
+    returned = await house.next(SlotReturned)
+
+    assert (returned.provider, returned.key) == ("alpha", call.key)
+    assert await house.status(call.job.id) == ("gone", 0, None)
+
+
+async def test_a_crashed_lane_loads_what_waited_and_drops_no_intent(house):
+    """Its next instance knows each row once: what waited is offered, what is out is awaited."""
+    (out,) = await house.let_go(1)
+    waiting = await house.accept(2)
+    await house.crash()
+
+    house.demand(Place("alpha", 5))
+    calls = (await house.next(Dispatch)).calls
+
+    assert [call.job.id for call in calls] == waiting
+    assert await house.status(out.job.id) == (2, 1, "alpha")
+
+
+async def test_held_is_when_no_circuit_of_the_route_is_closed(house):
+    """Half-open, disabled and misconfigured do not count as closed; nothing known is not held."""
+    seen = [(await house.lane.ask(Snapshot())).is_held]
+    for states in (
+        CLOSED,
+        (RouteState("alpha", "open"), RouteState("beta", "half_open")),
+        (
+            RouteState("alpha", "closed", is_enabled=False),
+            RouteState("beta", "closed", is_misconfigured=True),
+        ),
+        (RouteState("alpha", "open"), RouteState("beta", "closed", is_throttled=True)),
+    ):
+        house.lane.tell(Route(1, states))
+        seen.append((await house.lane.ask(Snapshot())).is_held)
+
+    assert seen == [False, False, True, True, False]
+
+
+async def test_a_failed_call_walks_on_to_the_next_provider_at_once(house):
+    """TRANSIENT: the job is at the head again, for the provider that it has not tried."""
+    house.lane.tell(Route(1, CLOSED))
+    (call,) = await house.let_go(1)
+
+    house.lane.tell(Settled(call, Answer(Outcome.TRANSIENT, "http_500", "", True)))
+    ready = await house.next(Ready)
+    house.demand(Place("alpha", 1), Place("beta", 1, is_fallback_only=True))
+    again = (await house.next(Dispatch)).calls[0]
+
+    assert ready.wants.walking == {"beta"}
+    assert (again.job.id, again.provider) == (call.job.id, "beta")
+
+
+async def test_a_paused_lane_takes_no_work_and_goes_on_accepting(house):
+    """Resumed, it hints."""
+    await house.lane.ask(PauseLane())
+    ids = await house.accept(1)
+    house.demand(Place("alpha", 1))
+    paused = (await house.next(Dispatch)).calls
+
+    await house.lane.ask(ResumeLane())
+
+    assert paused == []
+    assert (await house.next(Ready)).wants.fresh
+    assert await house.status(ids[0]) == (0, 0, None)
+
+
+async def test_a_draining_lane_refuses_lets_nothing_go_and_waits_for_what_is_out(house):
+    """The drain is over with the last call, not before."""
+    (out,) = await house.let_go(1)
+    await house.accept(1)
+
+    drained = house.lane.ask(Drain())
+    house.demand(Place("alpha", 1))
+    with pytest.raises(LaneClosed):
+        await house.accept(1)
+    is_early = drained.done
+    house.lane.tell(Settled(out, ACCEPTED))
+
+    assert (await house.next(Dispatch)).calls == []
+    assert not is_early
+    assert await drained is None
+
+
+async def test_nothing_is_accepted_or_let_go_while_the_store_cannot_write(house):
+    """A 503 at the door; work that waits is offered again when the disk works."""
+    await house.accept(1)
+    house.lane.tell(StorageChanged(is_writable=False, reason="the disk is full"))
+
+    with pytest.raises(StorageUnavailable):
+        await house.accept(1)
+    house.demand(Place("alpha", 1))
+    empty = await house.next(Dispatch)
+    house.lane.tell(StorageChanged(is_writable=True))
+
+    assert (empty.calls, empty.wants.is_nothing) == ([], True)
+    assert (await house.next(Ready)).wants.fresh
+
+
+async def test_a_cancel_while_sending_lets_acceptance_win(house):
+    """The call that is out is the last one; what the provider took is sent."""
+    (call,) = await house.let_go(1)
+
+    result = await house.lane.ask(CancelNotification(call.job.id))
+    house.lane.tell(Settled(call, ACCEPTED))
+    await house.settle()
+
+    assert result.verdict == "requested"
+    assert house.store.connection.execute("SELECT status FROM notifications").fetchall() == [
+        ("sent",)
+    ]
+
+
+async def test_a_cancel_while_sending_stops_further_calls(house):
+    """A call that fails surely leaves nobody who could have it: cancelled."""
+    house.lane.tell(Route(1, CLOSED))
+    (call,) = await house.let_go(1)
+
+    await house.lane.ask(CancelNotification(call.job.id))
+    await house.settle()
+    house.lane.tell(Settled(call, Answer(Outcome.TRANSIENT, "http_500", "", True)))
+    await house.settle()
+
+    assert house.store.connection.execute("SELECT status FROM notifications").fetchall() == [
+        ("cancelled",)
+    ]
