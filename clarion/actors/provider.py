@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -30,6 +31,7 @@ from clarion.actors.messages import (
 from clarion.actors.runtime import Actor, Ref, handles
 from clarion.domain.notification import Call
 from clarion.domain.outcome import Answer, Health, Outcome
+from clarion.errors import ActorDead
 from clarion.policies.clock import Clock
 from clarion.providers.base import Adapter, Outgoing, Wire, answer_for_exception
 from clarion.telemetry.metrics import Metrics
@@ -143,17 +145,20 @@ class Provider(Actor):
         began = self._clock.monotonic()
         answer = await self._send(session.adapter, call)
         duration_s = self._clock.monotonic() - began
-        self._report(message, answer)
         self._desk.running.discard(call.key)
         session.out -= 1
+        self._report(message, answer)
         if session.is_retired and session.out == 0:
             await _close(session)
         self._count(call, answer, duration_s)
 
     def _report(self, message: Deliver, answer: Answer) -> None:
         call = message.call
-        self._queue_of(call.job.channel).tell(Settled(call, answer))
-        self._breaker().tell(Record(message.permit, call, answer))
+        # At the end of the process the others stop before us, and need no news any more.
+        with suppress(ActorDead):
+            self._queue_of(call.job.channel).tell(Settled(call, answer))
+        with suppress(ActorDead):
+            self._breaker().tell(Record(message.permit, call, answer))
 
     async def _send(self, adapter: Adapter, call: Call) -> Answer:
         wire = Wire()
