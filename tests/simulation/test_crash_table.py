@@ -195,6 +195,23 @@ def test_a_full_disk_is_a_state_and_no_crash(house, send):
     assert (logged(house)["storage_unavailable"], logged(house)["storage_recovered"]) == (1, 1)
 
 
+def test_a_bug_of_ours_in_a_send_is_no_crash_and_ends_as_poison_at_the_third_time(house, send):
+    """Sent by nobody, and set aside; those that the bug does not meet are delivered."""
+    account = house.accounts["only"]
+    account.moods = (MOODS["has_a_bug"],)
+    send(house, 3.0)
+    house.plan(400.0, "mended", lambda world: account.calm())
+    send(house, 500.0, N)
+
+    house.run(600.0)
+
+    assert examine(house) == []
+    assert rows(house, "SELECT reason FROM notifications WHERE status = 'failed'") == [("poison",)]
+    assert statuses(house) == {"failed": 1, "sent": N}
+    assert logged(house)["actor_crashed"] == 0
+    assert logged(house)["send_bug"] == 3
+
+
 # --- over the budget -----------------------------------------------------------------------------
 
 
