@@ -70,6 +70,11 @@ def _ignore(_value: float) -> None:
     """Measure nothing."""
 
 
+def _is_read_in_vain(command: Command) -> bool:
+    """Say whether whoever asked has given up waiting."""
+    return isinstance(command, _READS) and command.reply is not None and command.reply.done
+
+
 class Writer:
     """Commits what is submitted, in order, in groups.
 
@@ -290,6 +295,8 @@ class Writer:
     def _try_again(self) -> list[Done]:
         """See whether the disk writes again, and if so write what was kept, in order."""
         reason = self._reason
+        # A lane that cannot load asks anew and anew: through a long outage they would pile up.
+        self._kept = [command for command in self._kept if not _is_read_in_vain(command)]
         try:
             self._store.probe()
         except Exception as error:

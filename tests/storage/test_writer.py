@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from clarion.actors.future import Reply
 from clarion.domain.notification import Status
 from clarion.errors import StorageUnavailable
 from clarion.storage.command import Load, Refill, Settle, Sweep
@@ -412,6 +413,25 @@ def test_a_read_waits_for_a_sweep_that_is_owed(desk, writer, outbox, disk, clock
 
     lane = outbox.done[-1].result
     assert (lane.sending, [ready.id for ready in lane.ready[2]]) == ([], [job.id])
+
+
+def test_a_read_that_nobody_waits_for_any_more_is_dropped(desk, writer, outbox, disk, clock):
+    """A lane that cannot load asks anew and anew: a long outage must not pile that up."""
+    writer.submit(big(desk))
+    disk.fill()
+    writer.submit(Sweep("", desk.now))
+    loads = [Load("email", 10, desk.now, 10, reply=Reply(1000.0)) for _ in range(3)]
+    for load in loads:
+        writer.submit(load)
+    writer.run_once()
+    assert writer.pending == 4
+
+    for load in loads[:2]:
+        load.reply.set_exception(StorageUnavailable("gave up"))
+    clock.at += 1.0
+    writer.run_once()
+
+    assert writer.pending == 2
 
 
 def test_a_read_goes_on_past_a_spoilt_row_while_the_disk_is_full(desk, writer, outbox, disk):
