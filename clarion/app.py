@@ -29,6 +29,7 @@ from clarion.actors.breaker import Breaker
 from clarion.actors.children import SLOW_RETRY_S, Children
 from clarion.actors.journal import Journal
 from clarion.actors.lane_writes import LaneWrites
+from clarion.actors.memory import Memory
 from clarion.actors.messages import ActorCrashed, Committed, Drain, Snapshot, StorageChanged
 from clarion.actors.provider import Desk, Provider
 from clarion.actors.queue import Queue
@@ -48,7 +49,7 @@ from clarion.storage.command import Sweep
 from clarion.storage.reader import Reader
 from clarion.storage.store import SqliteStore, open_store
 from clarion.storage.writer import Done, Writer
-from clarion.supervisor import Memory, Supervisor
+from clarion.supervisor import Supervisor
 from clarion.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)

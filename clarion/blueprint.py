@@ -5,14 +5,16 @@ Pure translation, nothing is started here: `app` reads these plans and builds th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
 from clarion.actors.breaker import BreakerContext
 from clarion.actors.lane_settings import LaneSettings
+from clarion.actors.memory import Memory
 from clarion.actors.messages import CircuitReport
 from clarion.actors.provider import ProviderTimes
+from clarion.actors.provider_view import ProviderPlan
 from clarion.domain.notification import Delivery
 from clarion.policies.clock import Clock
 from clarion.policies.gate import Gate
@@ -22,7 +24,6 @@ from clarion.policies.verdict import Rules
 from clarion.providers.base import Adapter
 from clarion.providers.registry import adapter_class
 from clarion.settings import SQLITE, ChannelSettings, ProviderSettings, Settings
-from clarion.supervisor import Memory, ProviderPlan, index_routes
 
 _FORCED = {"open": "forced_open", "close": "disabled"}
 """An operator's word for a breaker -> the state that it restores."""
@@ -60,7 +61,7 @@ def provider_plans(
     settings: Settings, plans: Sequence[RoutePlan], clock: Clock
 ) -> list[ProviderPlan]:
     """Return what the Supervisor has to know of each provider that some route uses."""
-    channels = index_routes(plans)
+    channels = _index_routes(plans)
     return [
         ProviderPlan(
             name=name,
@@ -146,3 +147,12 @@ def remember_controls(memory: Memory, settings: Settings, controls: Controls) ->
             (memory.disabled.add if value == "disabled" else memory.disabled.discard)(name)
         elif kind == "breaker" and value in _FORCED:
             memory.reports[name] = CircuitReport(name, _FORCED[value], 0, None, 0)
+
+
+def _index_routes(routes: Sequence[RoutePlan]) -> Mapping[str, tuple[str, ...]]:
+    """Return the channels that each provider serves."""
+    channels: dict[str, list[str]] = {}
+    for plan in routes:
+        for provider in plan.providers:
+            channels.setdefault(provider, []).append(plan.channel)
+    return {provider: tuple(names) for provider, names in channels.items()}

@@ -12,16 +12,16 @@ stays shut until those that concern it have.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
-from clarion.actors.children import SLOW_RETRY_S, Children
+from clarion.actors.children import Children
+from clarion.actors.memory import Memory
 from clarion.actors.messages import (
-    ActorCrashed,
     CircuitReport,
     Deliver,
     Demand,
@@ -45,44 +45,19 @@ from clarion.actors.messages import (
     Steer,
     SupervisorSnapshot,
 )
-from clarion.actors.runtime import NO_REPLY, Actor, handles
+from clarion.actors.parent import Parent
+from clarion.actors.provider_view import ProviderPlan, provider_snapshot, route_state
+from clarion.actors.runtime import NO_REPLY, handles
 from clarion.domain.notification import Call
-from clarion.domain.outcome import Answer, Health, Outcome
+from clarion.domain.outcome import Answer, Outcome
 from clarion.errors import ActorDead, NotFound
 from clarion.policies.clock import Clock
 from clarion.policies.gate import CallKey, Gate
-from clarion.policies.routing import Offer, RoutePlan, RouteState, Wants, place
+from clarion.policies.routing import Offer, RoutePlan, Wants, place
 from clarion.storage.command import SetControl
 from clarion.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
-
-
-PROVEN_AFTER_S = 1.0
-"""A child over its budget that has lived so long after a restart is counted on again."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderPlan:
-    """What the Supervisor has to know of one provider."""
-
-    name: str
-    kind: str
-    channels: tuple[str, ...]
-    max_concurrent: int
-    misconfigured_probe_s: float
-    make_gate: Callable[[], Gate]
-
-
-@dataclass(slots=True)
-class Memory:
-    """What outlives the Supervisor's instances: the operators' word, and the last reports."""
-
-    disabled: set[str] = field(default_factory=set)
-    reports: dict[str, CircuitReport] = field(default_factory=dict)
-    health: dict[str, Health] = field(default_factory=dict)
-    epoch: int = 0
-    demand: int = 0
 
 
 @dataclass(slots=True)
@@ -107,22 +82,7 @@ class _PlaceAgain(Internal):
     channel: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Restart(Internal):
-    """Self: the back-off of a crashed child is over."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Proven(Internal):
-    """Self: has a child that was over its budget proved itself by now?"""
-
-    name: str
-    restart: int
-
-
-class Supervisor(Actor):
+class Supervisor(Parent):
     """The root of the tree; see the module."""
 
     def __init__(
@@ -136,15 +96,11 @@ class Supervisor(Actor):
         metrics: Metrics,
         on_fatal: Callable[[str], None],
     ) -> None:
-        super().__init__()
+        super().__init__(children, clock=clock, metrics=metrics, on_fatal=on_fatal)
         self._lanes = {plan.channel: _Lane(plan) for plan in routes}
         self._providers = {plan.name: plan for plan in providers}
         self._gates: dict[str, Gate] = {plan.name: plan.make_gate() for plan in providers}
-        self._children = children
         self._memory = memory
-        self._clock = clock
-        self._metrics = metrics
-        self._on_fatal = on_fatal
         self._reported_lanes: set[str] = set()
         self._reported_breakers: set[str] = set()
         self._freed_early: set[CallKey] = set()
@@ -162,10 +118,7 @@ class Supervisor(Actor):
                 self._tell(name, ReportLane(self._epoch))
             elif name.startswith("breaker:"):
                 self._tell(name, ReportCircuit(self._epoch))
-        for name in sorted(self._children.restarting):
-            self.context.later(0.0, _Restart(name))
-        for name in sorted(self._children.failed - self._children.restarting):
-            self._await_proof(name)
+        self.see_to_children()
 
     def _tell(self, name: str, message: object) -> None:
         # At the end of the process the others stop before us, and need no news any more.
@@ -176,54 +129,12 @@ class Supervisor(Actor):
         parts = (f"provider:{provider}", f"breaker:{provider}")
         return not any(part in self._children.failed for part in parts)
 
-    # --- restarts --------------------------------------------------------------------------
-
-    @handles(ActorCrashed)
-    def child_crashed(self, message: ActorCrashed) -> None:
-        """Restart a child after its back-off; over budget, close it at its gate and go slow."""
-        decision = self._children.crashed(message.name, self._clock.monotonic())
-        delay_s = SLOW_RETRY_S if decision.is_over else decision.delay_s
-        log.warning(
-            "actor_restart_planned",
-            actor=message.name,
-            in_s=round(delay_s, 3),
-            crashes=decision.number,
-        )
-        if decision.is_over:
-            self._give_up(message.name)
-        self.context.later(delay_s, _Restart(message.name))
-
-    def _give_up(self, name: str) -> None:
-        log.error("actor_over_budget", actor=name, retry_in_s=SLOW_RETRY_S)
-        if name == "journal":
-            self._on_fatal(name)
-        self._refresh_liveness()
-
-    def _refresh_liveness(self) -> None:
+    def liveness_changed(self) -> None:
+        """Shut the gates of providers that are given up, and open those that are back."""
         for provider, gate in self._gates.items():
             gate.is_alive = self._is_alive(provider)
         self._refresh_known()
         self._place_all()
-
-    @handles(_Restart)
-    def restart_child(self, message: _Restart) -> None:
-        """Put a fresh instance behind the address."""
-        self._children.restarted(message.name)
-        self._metrics.actor_restarts(message.name).inc()
-        self.context.runtime.restart(message.name)
-        if message.name in self._children.failed:
-            self._await_proof(message.name)
-
-    def _await_proof(self, name: str) -> None:
-        self.context.later(PROVEN_AFTER_S, _Proven(name, self._children.restarts[name]))
-
-    @handles(_Proven)
-    def child_proven(self, message: _Proven) -> None:
-        """Count on a child again that was over its budget and has lived for a while."""
-        name, children = message.name, self._children
-        if name in children.failed and children.is_in_life(name, message.restart):
-            children.recovered(name)
-            self._refresh_liveness()
 
     # --- reports ---------------------------------------------------------------------------
 
@@ -431,26 +342,14 @@ class Supervisor(Actor):
     # --- telling lanes their route ---------------------------------------------------------
 
     def _tell_route(self, lane: _Lane, now: float) -> None:
-        states = tuple(self._route_state(name, now) for name in lane.plan.providers)
+        states = tuple(
+            route_state(self._gates[name], monotonic=now, now=self._clock.now())
+            for name in lane.plan.providers
+        )
         shapes = tuple(state.shape for state in states)
         if shapes != lane.shapes:
             lane.shapes = shapes
             self._tell(f"queue:{lane.plan.channel}", Route(self._epoch, states))
-
-    def _route_state(self, name: str, now: float) -> RouteState:
-        gate = self._gates[name]
-        obstacle = gate.obstacle(now)
-        opens_at = gate.opens_at(now) if obstacle else None
-        return RouteState(
-            name,
-            gate.circuit,
-            is_enabled=gate.is_enabled,
-            is_misconfigured=gate.misconfigured_until is not None,
-            is_throttled=now < gate.throttled_until,
-            is_alive=gate.is_alive,
-            retry_at=None if opens_at is None else self._clock.now() + opens_at - now,
-            reason=obstacle,
-        )
 
     # --- operators -------------------------------------------------------------------------
 
@@ -492,47 +391,19 @@ class Supervisor(Actor):
     def snapshot(self, _message: Snapshot) -> SupervisorSnapshot:
         """Say how all gates and children stand."""
         now = self._clock.monotonic()
-        providers = tuple(self._provider_snapshot(plan, now) for plan in self._providers.values())
+        providers = tuple(self._snapshot_of(plan, now) for plan in self._providers.values())
         return SupervisorSnapshot(providers, self._children.states(), dict(self._children.restarts))
 
-    def _provider_snapshot(self, plan: ProviderPlan, now: float) -> ProviderSnapshot:
-        gate = self._gates[plan.name]
-        opening, opens_at = gate.opening(now), gate.opens_at(now)
-        return ProviderSnapshot(
-            name=plan.name,
-            kind=plan.kind,
-            channels=plan.channels,
-            state=self._state_word(plan, gate, now),
-            circuit=self._memory.reports.get(plan.name) or _unreported(plan.name),
-            is_enabled=gate.is_enabled,
-            in_flight=len(gate.in_flight),
-            slots=gate.limit,
-            max_concurrent=plan.max_concurrent,
-            health=self._memory.health.get(plan.name),
-            reason=opening.why,
-            retry_after_s=None if opens_at is None else opens_at - now,
+    def _snapshot_of(self, plan: ProviderPlan, now: float) -> ProviderSnapshot:
+        return provider_snapshot(
+            plan,
+            self._gates[plan.name],
+            self._memory.reports.get(plan.name),
+            self._memory.health.get(plan.name),
+            spill_after_s=min(self._lanes[each].plan.spill_after_s for each in plan.channels),
+            monotonic=now,
         )
-
-    def _state_word(self, plan: ProviderPlan, gate: Gate, now: float) -> str:
-        state = gate.state(now)
-        spill_after_s = min(self._lanes[c].plan.spill_after_s for c in plan.channels)
-        if state in ("ok", "ramping") and gate.is_stalled(now, spill_after_s):
-            return "stalled"
-        return state
-
-
-def _unreported(provider: str) -> CircuitReport:
-    return CircuitReport(provider, "closed", 0, None, 0)
 
 
 def _share(demand: Demand, plan: RoutePlan) -> bool:
     return any(place.provider in plan.providers for place in demand.places)
-
-
-def index_routes(routes: Sequence[RoutePlan]) -> Mapping[str, tuple[str, ...]]:
-    """Return the channels that each provider serves."""
-    channels: dict[str, list[str]] = {}
-    for plan in routes:
-        for provider in plan.providers:
-            channels.setdefault(provider, []).append(plan.channel)
-    return {provider: tuple(names) for provider, names in channels.items()}

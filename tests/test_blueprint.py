@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from clarion import blueprint
+from clarion.actors.memory import Memory
 from clarion.domain.notification import Delivery
 from clarion.policies.clock import SystemClock
 from clarion.settings import Settings, load
-from clarion.supervisor import Memory
 from clarion.testing import ManualClock
 from clarion.testing.settings_file import toml_of
 

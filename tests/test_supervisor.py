@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from clarion.actors.children import Children
+from clarion.actors.memory import Memory
 from clarion.actors.messages import (
     CircuitReport,
     Demand,
@@ -21,6 +22,7 @@ from clarion.actors.messages import (
     Route,
     Snapshot,
 )
+from clarion.actors.provider_view import ProviderPlan
 from clarion.actors.runtime import Actor, Runtime, handles
 from clarion.domain.notification import Call, Content, Delivery, Job, JobState, Priority
 from clarion.errors import ClarionError
@@ -29,7 +31,7 @@ from clarion.policies.gate import Gate
 from clarion.policies.rate_limit import TokenBucket
 from clarion.policies.restart import RestartBudget
 from clarion.policies.routing import RoutePlan, Wants
-from clarion.supervisor import Memory, ProviderPlan, Supervisor
+from clarion.supervisor import Supervisor
 from clarion.telemetry.metrics import Metrics
 from clarion.testing import Crash
 
@@ -177,8 +179,8 @@ async def test_a_lane_that_takes_nothing_is_not_asked_in_a_circle(house):
 
 async def test_a_child_over_its_budget_counts_once_it_has_lived_for_a_while(house, monkeypatch):
     """A start that fails again and again must not open its gate, or its lane, in between."""
-    monkeypatch.setattr("clarion.supervisor.SLOW_RETRY_S", 0.01)
-    monkeypatch.setattr("clarion.supervisor.PROVEN_AFTER_S", 0.05)
+    monkeypatch.setattr("clarion.actors.parent.SLOW_RETRY_S", 0.01)
+    monkeypatch.setattr("clarion.actors.parent.PROVEN_AFTER_S", 0.05)
     house.start(email=Wants())
     async with asyncio.timeout(BOUND_S):
         await house.circuit_started.wait()

@@ -1,0 +1,19 @@
+"""What the Supervisor has to know again after a crash, and nobody else could tell it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from clarion.actors.messages import CircuitReport
+from clarion.domain.outcome import Health
+
+
+@dataclass(slots=True)
+class Memory:
+    """What outlives the Supervisor's instances: the operators' word, and the last reports."""
+
+    disabled: set[str] = field(default_factory=set)
+    reports: dict[str, CircuitReport] = field(default_factory=dict)
+    health: dict[str, Health] = field(default_factory=dict)
+    epoch: int = 0
+    demand: int = 0
