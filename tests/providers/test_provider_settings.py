@@ -23,7 +23,7 @@ SMTP = {
     "from_address": "clarion@example.com",
 }  # fmt: skip
 MINIMAL: dict[str, dict[str, Any]] = {
-    "outbox": {}, "sendgrid": SENDGRID, "smtp": SMTP, "twilio": TWILIO,
+    "outbox": {}, "sendgrid": SENDGRID, "smtp": SMTP, "twilio": TWILIO, "webhook": {},
 }  # fmt: skip
 SERVICE = "MG" + "a" * 32
 
