@@ -52,7 +52,7 @@ from clarion.domain.notification import Call, Job, JobState, ProviderCall
 from clarion.domain.outcome import Answer, Outcome
 from clarion.errors import LaneClosed, LaneFull, StorageUnavailable
 from clarion.policies.admission import admit
-from clarion.policies.allotment import Allotment, is_reluctant
+from clarion.policies.allotment import Allotment, probe_rank
 from clarion.policies.clock import Clock
 from clarion.policies.identifier import IdSource
 from clarion.policies.lane_book import LaneBook
@@ -274,13 +274,10 @@ class Queue(Actor):
         return calls
 
     def _take(self, places: Allotment) -> Job | None:
-        takes_fresh = places.takes_fresh
         return self._book.line.take(
-            lambda job: places.find(job) is not None,
-            is_fresh_wanted=takes_fresh,
-            prefer=(lambda job: not is_reluctant(job))
-            if takes_fresh and places.only_probes_left
-            else None,
+            places.suits,
+            is_fresh_wanted=places.takes_fresh,
+            rank=probe_rank if places.only_probes_left else None,
         )
 
     @handles(Intended)

@@ -66,23 +66,22 @@ class Allotment:
 
     @property
     def only_probes_left(self) -> bool:
-        """Whether a fresh job could only become a probe now."""
-        return all(
-            room.is_probe or room.is_fallback_only
-            for room in self._rooms
-            if self._left[room.provider]
-        )
+        """Whether whoever is taken now becomes a probe."""
+        left = [room for room in self._rooms if self._left[room.provider]]
+        return bool(left) and all(room.is_probe for room in left)
+
+    def suits(self, job: Job) -> bool:
+        """Whether one of the places left is for this job."""
+        return any(self._suits(job, room) for room in self._rooms)
 
     def find(self, job: Job) -> Room | None:
         """Return the place that this job would take; None when none suits it."""
         rooms = [room for room in self._rooms if self._suits(job, room)]
+        if is_reluctant(job):
+            rooms = [room for room in rooms if not room.is_probe] or rooms
         if not rooms:
             return None
-        if self._plan.is_weighted:
-            return self._draw(rooms)
-        if rooms[0].is_probe and is_reluctant(job):
-            return next((room for room in rooms if not room.is_probe), rooms[0])
-        return rooms[0]
+        return self._draw(rooms) if self._plan.is_weighted else rooms[0]
 
     def _suits(self, job: Job, room: Room) -> bool:
         if not self._left[room.provider] or room.provider in job.tried:
@@ -131,6 +130,11 @@ class Allotment:
 def is_reluctant(job: Job) -> bool:
     """Whether a job should not be the one that tries out a doubtful provider."""
     return job.priority is Priority.CRITICAL or job.delivery is Delivery.AT_MOST_ONCE
+
+
+def probe_rank(job: Job) -> tuple[int, ...]:
+    """Rank a job as a probe: rather not a reluctant one, rather another one than the last time."""
+    return (is_reluctant(job), job.probes)
 
 
 def next_providers(plan: RoutePlan, route: Sequence[RouteState], job: Job) -> Sequence[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from clarion.domain.notification import Content, Delivery, Job, JobState, Priority
 from clarion.policies.breaker import Breaker
 from clarion.policies.breaker_settings import BreakerSettings
 from clarion.testing import ManualClock
@@ -26,5 +27,26 @@ def make(clock: ManualClock) -> Callable[..., Breaker]:
     ) -> Breaker:
         made = BreakerSettings(**{"jitter": 0.0, **settings})
         return Breaker("stripe", made, clock=clock.monotonic, rng=rng, on_change=on_change)
+
+    return build
+
+
+@pytest.fixture
+def make_job() -> Callable[..., Job]:
+    """Return what makes a ready job, changed by keywords."""
+
+    def build(id: str = "one", **fields: Any) -> Job:
+        values: dict[str, Any] = {
+            "channel": "email",
+            "content": Content(to="ada@example.com", text="Hello"),
+            "priority": Priority.NORMAL,
+            "flow": "",
+            "vt": 1.0,
+            "state": JobState.READY,
+            "created_at": 0.0,
+            "expires_at": 1e9,
+            "delivery": Delivery.AT_LEAST_ONCE,
+        }
+        return Job(id, **(values | fields))
 
     return build
