@@ -54,10 +54,13 @@ def _decode_leniently(text: bytes) -> str:
 
 # --- to rows ---------------------------------------------------------------------------------
 
+# One encoder for all: `json.dumps` makes a new one for each text that is not all defaults.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
 
 def write_json(value: object) -> str:
     """Write compact JSON; raises ValueError for what JSON has no word for (NaN)."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _encode(value)
 
 
 def notification_row(job: Job) -> Row:
