@@ -25,6 +25,7 @@ from clarion.actors.messages import (
     Steer,
 )
 from clarion.actors.runtime import Actor, Ref, handles
+from clarion.domain.notification import Call
 from clarion.domain.outcome import Answer, Outcome
 from clarion.errors import CircuitOpen
 from clarion.policies import breaker as circuit
@@ -102,17 +103,32 @@ class Breaker(Actor):
     @handles(Deliver)
     def deliver(self, message: Deliver) -> None:
         """Give the call a permit and pass it on, or send it back as REFUSED."""
+        limit = self._limit_in_force(message.call)
+        if limit is not None:
+            # It was on the way when the answer came that closed the gate.
+            self._refuse(message.call, limit, f"the provider is {limit} since")
+            return
         try:
             message.permit = self._circuit.acquire()
         except CircuitOpen as refusal:
             metrics.circuit_rejected(self._provider)
-            self._has_changed = False
-            answer = Answer(Outcome.REFUSED, "circuit_open", str(refusal), True)
-            self._queue_of(message.call.job.channel).tell(Settled(message.call, answer))
-            self._supervisor.tell(Freed(message.call, answer, self._report()))
+            self._refuse(message.call, "circuit_open", str(refusal))
             return
         self._provider_ref.tell(message)
         self._tell_change()
+
+    def _limit_in_force(self, call: Call) -> str | None:
+        if self._clock.monotonic() < (self._throttled_until or 0.0):
+            return "throttled"
+        if self._misconfigured_until is not None and not call.is_probe:
+            return "misconfigured"
+        return None
+
+    def _refuse(self, call: Call, reason: str, detail: str) -> None:
+        self._has_changed = False
+        answer = Answer(Outcome.REFUSED, reason, detail, surely_not_accepted=True)
+        self._queue_of(call.job.channel).tell(Settled(call, answer))
+        self._supervisor.tell(Freed(call, answer, self._report()))
 
     @handles(Record)
     def record(self, message: Record) -> None:

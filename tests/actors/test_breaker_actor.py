@@ -274,3 +274,32 @@ async def test_a_probe_that_met_a_dead_host_leaves_the_circuit_half_open(wire: W
     await wire.send()
 
     assert after.state == "half_open"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (Answer(Outcome.THROTTLED, "http_429", retry_after_s=15.0), "throttled"),
+        (Answer(Outcome.MISCONFIGURED, "http_401"), "misconfigured"),
+    ],
+    ids=["throttled", "misconfigured"],
+)
+async def test_a_call_that_was_on_the_way_when_the_gate_closed_is_refused(
+    wire: Wire, answer: Answer, reason: str
+) -> None:
+    """Nothing before the Retry-After is over, and nothing that must fail: not even this one."""
+    await wire.ends(await wire.send(), answer)
+
+    freed = await wire.refused()
+
+    assert (freed.answer.reason, freed.answer.surely_not_accepted) == (reason, True)
+
+
+async def test_a_throttle_that_is_over_refuses_nothing(wire: Wire) -> None:
+    """At the instant that the provider named it may be called again."""
+    throttled = Answer(Outcome.THROTTLED, "http_429", retry_after_s=15.0)
+    await wire.ends(await wire.send(), throttled)
+
+    wire.clock.advance(15.0)
+
+    assert (await wire.send()).permit is not None
