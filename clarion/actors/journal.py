@@ -48,7 +48,7 @@ class _News:
     asked: int = 0
     ended: list[tuple[str, int | None]] = field(default_factory=list)
     promoted: list[Job] = field(default_factory=list)
-    cancelled: list[tuple[str, str]] = field(default_factory=list)
+    cancelled: list[command.CancelResult] = field(default_factory=list)
     expired: list[str] = field(default_factory=list)
 
     @property
@@ -196,7 +196,7 @@ class Journal(Actor):
     ) -> None:
         result: command.CancelResult | None = done.result
         if result is not None:
-            news.cancelled.append((cancel.id, result.verdict))
+            news.cancelled.append(result)
             if result.verdict == "cancelled" and result.status is not None:
                 ended.append(Ended(cancel.id, result.status))
                 self._count_end(cancel.channel, result.status, "cancelled")

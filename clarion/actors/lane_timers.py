@@ -45,14 +45,17 @@ class LaneTimers:
         self._wake = self._context.later(delay_s, TimersDue())
 
     def due(self) -> list[Job]:
-        """Take out what is due, and ask the disk for what comes near."""
+        """Take out what is due."""
         self._wake = self._wakes_at = None
+        return self._heap.due(self._context.clock.now())
+
+    def look_ahead(self) -> None:
+        """Ask the disk for what comes near, behind the news of what was due."""
         now = self._context.clock.now()
-        jobs = self._heap.due(now)
         if self._heap.must_load(now, TIMERS_AHEAD_S):
             self._heap.next_unknown_at = None
             self._writes.load_timers(now + TIMERS_HORIZON_S, TIMERS_IN_MEMORY)
-        return jobs
+        self.plan()
 
     def loaded(self, jobs: Sequence[Job], next_timer_at: float | None) -> None:
         """Take in what the disk had."""

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from clarion.domain.notification import Call, Draft, Job, Status
 from clarion.domain.outcome import Answer, Health
 from clarion.policies.routing import RouteState, Wants
+from clarion.storage.command import CancelResult
 
 
 class Request:
@@ -116,8 +117,7 @@ class Written(Internal):
     ended: Sequence[tuple[str, int | None]]
     """(id, call) of finished settles."""
     promoted: Sequence[Job]
-    cancelled: Sequence[tuple[str, str]]
-    """(id, verdict of CancelResult)."""
+    cancelled: Sequence[CancelResult]
     expired: Sequence[str]
     origin: int
 

@@ -59,7 +59,7 @@ from clarion.policies.lane_book import LaneBook
 from clarion.policies.lane_route import LaneRoute
 from clarion.policies.routing import Wants
 from clarion.policies.verdict import Again, End, given_up, judge
-from clarion.storage.command import LoadedLane
+from clarion.storage.command import CancelResult, LoadedLane
 from clarion.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -300,7 +300,7 @@ class Queue(Actor):
 
     def _dispatch(self, demand: Demand, calls: list[Call]) -> None:
         self._demand = None
-        self._book.dispatched(calls)
+        self._book.dispatched(calls, self._clock.now())
         self._supervisor.tell(
             Dispatch(self._channel, demand.id, demand.epoch, calls, self._wants())
         )
@@ -379,8 +379,9 @@ class Queue(Actor):
             if job.state is JobState.SCHEDULED:
                 job.vt = self._book.line.stamp(job.priority, job.flow)
         if due:
+            self._book.promote(due)
             self._writes.promote(due)
-        self._timers.plan()
+        self._timers.look_ahead()
 
     @handles(TimersLoaded)
     def timers_loaded(self, message: TimersLoaded) -> None:
@@ -412,22 +413,22 @@ class Queue(Actor):
         self._book.live -= len(message.ended)
         for job in message.promoted:
             self._book.promoted(job)
-        for job_id, verdict in message.cancelled:
-            self._cancelled(job_id, verdict)
+        for result in message.cancelled:
+            self._cancelled(result)
         for job_id in message.expired:
             self._book.forget(job_id)
         if message.promoted:
             self._hint()
 
-    def _cancelled(self, job_id: str, verdict: str) -> None:
-        if verdict == "cancelled":
-            self._book.forget(job_id)
-        elif verdict == "requested":
-            call = self._book.in_flight.get(job_id)
+    def _cancelled(self, result: CancelResult) -> None:
+        if result.verdict == "cancelled":
+            self._book.forget(result.id, was_scheduled=result.was_scheduled)
+        elif result.verdict == "requested":
+            call = self._book.in_flight.get(result.id)
             if call is not None:
                 call.job.cancel_requested = True
-            elif job_id in self._book:
-                self._writes.cancel(job_id)  # Its call ended meanwhile, and it waits again.
+            elif result.id in self._book:
+                self._writes.cancel(result.id)  # Its call ended meanwhile, and it waits again.
 
     def _refill(self) -> None:
         for priority in self._book.line.refill_wanted():
@@ -443,7 +444,8 @@ class Queue(Actor):
         self._refilling.discard(message.priority)
         known = {job.id for job in message.jobs if job.id in self._book}
         self._book.line.refill(message.priority, message.jobs, message.is_spilled, skip=known)
-        self._refill()
+        if message.jobs:
+            self._refill()  # Else the disk has trouble, and the next round asks again.
         self._hint()
 
     # --- operators -------------------------------------------------------------------------
@@ -482,7 +484,7 @@ class Queue(Actor):
             held_reason=self._route.held_reason,
             ready=book.ready,
             scheduled=book.scheduled,
-            waiting=len(book.timers),
+            waiting=book.waiting,
             in_flight=book.out,
             oldest_at=head.created_at if head else None,
             in_memory=len(book.line),

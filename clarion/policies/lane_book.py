@@ -29,6 +29,7 @@ class LaneBook:
         self.scheduled = 0
         self.accepting = 0
         """Drafts that the Journal has and that are not durable yet."""
+        self._promoting: dict[str, Job] = {}
         self._dispatched: dict[str, None] = {}
         self._inherited: set[str] = set()
 
@@ -45,12 +46,19 @@ class LaneBook:
             or job_id in self.timers
             or job_id in self.in_flight
             or job_id in self.intending
+            or job_id in self._promoting
         )
 
     @property
     def ready(self) -> int:
-        """How many could go now, those on disk included."""
-        return max(0, self.live - self.scheduled - self.out - len(self.timers))
+        """How many could go now, those on disk included (timers of the far future too)."""
+        return max(0, self.live - self.scheduled - self.out - self.waiting)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a retry or a receipt, as far as memory knows."""
+        timed = (*self.timers, *self._promoting.values())
+        return sum(job.state is JobState.TIMED for job in timed)
 
     @property
     def out(self) -> int:
@@ -72,17 +80,18 @@ class LaneBook:
             else:
                 self.timers.add(job)
 
+    def promote(self, jobs: Sequence[Job]) -> None:
+        """Note jobs whose timer is over, on its way to the disk."""
+        self._promoting.update((job.id, job) for job in jobs)
+
     def promoted(self, job: Job) -> None:
         """Let in a job whose timer is over, on the disk too."""
         self.scheduled -= job.state is JobState.SCHEDULED
         job.state, job.due_at, job.waiting = JobState.READY, None, None
+        self._promoting.pop(job.id, None)
         # Timers were loaded while it fell due: that copy is older than what the disk says now.
         self.timers.discard(job.id)
-        if job.id in self:
-            return
-        if job.tried:
-            self.line.push(job)
-        else:
+        if job.id not in self:
             self.line.admit(job)
 
     # --- going out -------------------------------------------------------------------------
@@ -107,8 +116,10 @@ class LaneBook:
         self.in_flight[job.id] = call
         return True
 
-    def dispatched(self, calls: Sequence[Call]) -> None:
-        """Note that these calls were let go."""
+    def dispatched(self, calls: Sequence[Call], now: float) -> None:
+        """Note that these calls were let go; how long they are out counts from here."""
+        for call in calls:
+            call.started_at = now
         self._dispatched.update((call.job.id, None) for call in calls)
 
     @property
@@ -159,10 +170,11 @@ class LaneBook:
 
     # --- leaving ---------------------------------------------------------------------------
 
-    def forget(self, job_id: str) -> None:
-        """Drop a job that ended on the disk while it waited."""
+    def forget(self, job_id: str, *, was_scheduled: bool | None = None) -> None:
+        """Drop a job that ended on the disk while it waited; None: as memory knows it."""
         self.live -= 1
-        waiting = self.timers.discard(job_id)
-        if waiting is not None and waiting.state is JobState.SCHEDULED:
-            self.scheduled -= 1
+        waiting = self.timers.discard(job_id) or self._promoting.pop(job_id, None)
+        if was_scheduled is None:
+            was_scheduled = waiting is not None and waiting.state is JobState.SCHEDULED
+        self.scheduled -= was_scheduled
         self.line.discard(job_id)

@@ -1,15 +1,18 @@
 """The timers of the near future; those further away stay rows on disk.
 
-`due` instants are wall-clock seconds. The heap knows the jobs due until `horizon_at`, at most
-`limit` or a little over, and the due time of the earliest one that it does not know.
+`due` instants are wall-clock seconds. Memory has every timer that is due before both `horizon_at`
+and `next_unknown_at`, at most `limit`: where there are more, the latest are left to the disk.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator, Sequence
 
 from clarion.domain.notification import Job
+
+_FAR = chr(0x10FFFF)
+"""Sorts behind every id."""
 
 
 class TimerHeap:
@@ -17,10 +20,11 @@ class TimerHeap:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._heap: list[tuple[float, str]] = []
-        self._jobs: dict[str, Job] = {}
+        self._line: list[tuple[float, str]] = []
+        self._jobs: dict[str, tuple[float, Job]] = {}
         self.horizon_at = 0.0
         self.next_unknown_at: float | None = None
+        """When the earliest timer that only the disk knows is due, or before."""
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -28,48 +32,74 @@ class TimerHeap:
     def __contains__(self, job_id: str) -> bool:
         return job_id in self._jobs
 
+    def __iter__(self) -> Iterator[Job]:
+        return (job for _, job in self._jobs.values())
+
     def load(self, jobs: Sequence[Job], next_unknown_at: float | None, horizon_at: float) -> None:
         """Take in what the disk has until `horizon_at`."""
         self.horizon_at = horizon_at
-        self.next_unknown_at = next_unknown_at
+        if next_unknown_at is not None:
+            self._leave(next_unknown_at)
         for job in jobs:
             self._push(job)
+        self._trim()
 
     def add(self, job: Job) -> None:
         """Take in a new timer, or only remember when it will have to be loaded."""
         assert job.due_at is not None
-        is_near = job.due_at <= self.horizon_at and len(self._jobs) < self._limit
-        if is_near and (self.next_unknown_at is None or job.due_at < self.next_unknown_at):
+        unknown_at = self.next_unknown_at
+        if job.due_at > self.horizon_at or (unknown_at is not None and job.due_at >= unknown_at):
+            self._leave(job.due_at)
+        else:
             self._push(job)
-        elif self.next_unknown_at is None or job.due_at < self.next_unknown_at:
-            self.next_unknown_at = job.due_at
+            self._trim()
 
     def _push(self, job: Job) -> None:
         if job.id not in self._jobs:
-            self._jobs[job.id] = job
-            heapq.heappush(self._heap, (job.due_at or 0.0, job.id))
+            due_at = job.due_at or 0.0
+            self._jobs[job.id] = due_at, job
+            insort(self._line, (due_at, job.id))
+
+    def _trim(self) -> None:
+        while len(self._line) > self._limit:
+            due_at, job_id = self._line.pop()
+            del self._jobs[job_id]
+            self._leave(due_at)
+
+    def _leave(self, due_at: float) -> None:
+        # What was noted while the disk was being asked may be news to what it answered.
+        known_at = self.next_unknown_at
+        self.next_unknown_at = due_at if known_at is None else min(known_at, due_at)
 
     def discard(self, job_id: str) -> Job | None:
-        """Forget a timer; its place in the heap is dropped when it comes up."""
-        return self._jobs.pop(job_id, None)
+        """Forget a timer and return it; None for one that memory does not have."""
+        found = self._jobs.pop(job_id, None)
+        if found is None:
+            return None
+        due_at, job = found
+        del self._line[bisect_left(self._line, (due_at, job_id))]
+        return job
 
     def due(self, now: float) -> list[Job]:
         """Take out every job whose time has come."""
-        ready: list[Job] = []
-        while self._heap and self._heap[0][0] <= now:
-            due_at, job_id = heapq.heappop(self._heap)
-            job = self._jobs.get(job_id)
-            if job is not None and job.due_at == due_at:
-                ready.append(self._jobs.pop(job_id))
+        n = bisect_right(self._line, (now, _FAR))
+        ready = [self._jobs.pop(job_id)[1] for _, job_id in self._line[:n]]
+        del self._line[:n]
         return ready
 
     def must_load(self, now: float, ahead_s: float) -> bool:
-        """Whether the disk holds timers that fall due within `ahead_s`."""
-        return self.next_unknown_at is not None and self.next_unknown_at <= now + ahead_s
+        """Whether timers that fall due within `ahead_s` are on disk, and their turn comes soon."""
+        at = self.next_unknown_at
+        return at is not None and at <= now + ahead_s and not self._has_enough_before(at)
 
     def wakes_at(self, ahead_s: float) -> float | None:
         """Return when to look again: at the next timer, or when some should be loaded."""
-        instants = [self._heap[0][0]] if self._heap else []
-        if self.next_unknown_at is not None:
-            instants.append(self.next_unknown_at - ahead_s)
+        instants = [self._line[0][0]] if self._line else []
+        at = self.next_unknown_at
+        if at is not None and not self._has_enough_before(at):
+            instants.append(at - ahead_s)
         return min(instants, default=None)
+
+    def _has_enough_before(self, at: float) -> bool:
+        # Else thousands that are due together would be loaded, and not fit, again and again.
+        return bisect_right(self._line, (at, _FAR)) > self._limit // 2

@@ -160,6 +160,8 @@ class CancelResult:
     verdict: str
     id: str
     status: Status | None = None
+    was_scheduled: bool = False
+    """It was cancelled before its `send_at`."""
 
 
 @dataclass(slots=True, eq=False)

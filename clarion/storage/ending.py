@@ -124,7 +124,7 @@ def cancel(tx: Transaction, command: Cancel) -> CancelResult:
         return CancelResult("requested", command.id, Status.SENDING)
     status = Status.UNKNOWN if is_doubtful else Status.CANCELLED
     end_job(tx, command.id, End(status, Reason.CANCELLED, command.now))
-    return CancelResult("cancelled", command.id, status)
+    return CancelResult("cancelled", command.id, status, state == JobState.SCHEDULED)
 
 
 def _cancel_too_late(tx: Transaction, id: str) -> CancelResult:

@@ -31,7 +31,7 @@ def make(clock: ManualClock) -> Callable[..., Breaker]:
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_job() -> Callable[..., Job]:
     """Return what makes a ready job, changed by keywords."""
 

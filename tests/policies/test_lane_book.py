@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clarion.domain.notification import Content, Delivery, Job, JobState, Priority
+from clarion.domain.notification import Call, Content, Delivery, Job, JobState, Priority
 from clarion.policies.lane_book import LaneBook
 
 NOW = 1_000.0
@@ -38,3 +38,71 @@ def test_a_timer_that_was_loaded_again_while_it_fell_due_does_not_hide_the_promo
 
     assert job.id in book.line
     assert job.id not in book.timers
+
+
+def a_call(number: int = 1, **fields: Any) -> Call:
+    return Call(a_job(state=JobState.SENDING, due_at=None, **fields), number, "a", started_at=NOW)
+
+
+def a_book() -> LaneBook:
+    return LaneBook(max_in_memory=8, max_timers=8)
+
+
+def test_a_forerunners_call_is_known_by_its_id_and_number():
+    """An answer to a call that the load found is taken, once; another number is late."""
+    book = a_book()
+    job = a_job(state=JobState.SENDING, call=3, sending="a", due_at=None)
+    book.inherit([job], NOW)
+
+    assert book.conclude(a_call(2)) is None
+    known = book.conclude(a_call(3))
+
+    assert known is not None
+    assert known.job is job
+    assert known.key == ("1", 3)
+    assert book.disinherit("1")
+    assert not book.disinherit("1")
+    assert book.conclude(a_call(3)) is None
+
+
+def test_an_intent_of_a_forerunner_takes_the_job_that_the_load_found():
+    """What the load knows of a job is newer than what the forerunner's call carries."""
+    book = a_book()
+    job = a_job(state=JobState.SENDING, call=1, sending="a", due_at=None)
+    book.inherit([job], NOW)
+    call = a_call(1)
+
+    assert book.adopt(call)
+    assert not book.adopt(a_call(2))
+    assert call.job is job
+
+
+def test_an_intent_marks_what_may_be_a_duplicate():
+    """A call behind an unknown one may be the second delivery."""
+    book, call = a_book(), a_call(is_doubtful=True)
+
+    book.adopt(call)
+
+    assert call.job.possibly_duplicated
+
+
+def test_a_call_is_overdue_by_its_own_way_out_not_by_the_disks():
+    """However long the intent took, the provider has its whole time from the dispatch on."""
+    book, call = a_book(), a_call()
+    book.adopt(call)
+
+    book.dispatched([call], NOW + 60.0)
+
+    assert book.overdue(NOW + 65.0, lambda _provider: 10.0) == []
+    assert book.overdue(NOW + 71.0, lambda _provider: 10.0) == [call]
+
+
+def test_a_cancelled_schedule_of_the_far_future_leaves_the_count():
+    """It is a row only: memory has to be told that it was scheduled."""
+    book, far = a_book(), a_job(due_at=NOW + 10_000.0)
+    book.accepting = 1
+    book.accepted([far], 1)
+
+    book.forget(far.id, was_scheduled=True)
+
+    assert (book.live, book.scheduled, book.ready) == (0, 0, 0)

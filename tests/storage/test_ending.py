@@ -17,7 +17,8 @@ def test_cancelling_what_waits_ends_it(desk):
 
     for job in (queued, scheduled):
         result = desk.run(Cancel("email", job.id, desk.now))
-        assert result == CancelResult("cancelled", job.id, Status.CANCELLED)
+        was_scheduled = job is scheduled
+        assert result == CancelResult("cancelled", job.id, Status.CANCELLED, was_scheduled)
 
     assert desk.record_row(queued)["reason"] == "cancelled"
     assert desk.counts() == {"accepted": 2, "cancelled": 2}
