@@ -63,6 +63,7 @@ def _front(engine: Engine) -> Front:
         is_draining=lambda: engine.is_draining,
         version=version("clarion"),
         hosts=frozenset({public_host} if public_host else ()),
+        hooks={name: table.hook(name) for name, table in engine.settings.hooks.items()},
         new_id=engine.new_id,
     )
 

@@ -28,6 +28,7 @@ from clarion.settings_source import Faults, document_of, faults_of, near
 from clarion.settings_table import (
     ChannelTable,
     DefaultsSettings,
+    HookTable,
     ProviderSettings,
     ProviderTable,
     QueueSettings,
@@ -54,7 +55,7 @@ _SECTIONS: dict[str, type[Table]] = {
 }
 _SHARED = {field.alias or name for name, field in ProviderTable.model_fields.items()}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-"""A provider's name is part of URLs, metrics and actor names."""
+"""A provider's name is part of URLs, metrics and actor names, a hook's of its URL."""
 
 ChannelSettings = ChannelTable
 
@@ -66,6 +67,7 @@ class _Draft:
     sections: dict[str, Table | None]
     channels: dict[str, ChannelTable | None]
     providers: dict[str, ProviderSettings | None]
+    hooks: dict[str, HookTable | None]
 
     def sound_providers(self) -> dict[str, ProviderSettings]:
         return {name: each for name, each in self.providers.items() if each is not None}
@@ -94,6 +96,7 @@ def load(
         **cast(Any, draft.sections),
         channels=cast(Any, draft.channels),
         providers=draft.sound_providers(),
+        hooks=cast(Any, draft.hooks),
         base_dir=file.resolve().parent,
     )
 
@@ -107,7 +110,7 @@ def _override(table: dict[str, Any], over: Mapping[str, Any]) -> None:
 
 
 def _draft(document: dict[str, Any], faults: Faults) -> _Draft:
-    known = [*_SECTIONS, "channels", "providers"]
+    known = [*_SECTIONS, "channels", "providers", "hooks"]
     for name in sorted(document.keys() - set(known)):
         faults.add(name, f"there is no such section{near(name, known)}")
     channels = _tables(document, "channels", faults) or _DEFAULT_CHANNELS
@@ -122,6 +125,10 @@ def _draft(document: dict[str, Any], faults: Faults) -> _Draft:
             for name, table in channels.items()
         },
         {name: _provider(name, table, faults) for name, table in providers.items()},
+        {
+            name: faults_of(HookTable, table, f"hooks.{name}", faults)
+            for name, table in _tables(document, "hooks", faults).items()
+        },
     )
 
 
@@ -135,8 +142,7 @@ def _tables(document: dict[str, Any], section: str, faults: Faults) -> dict[str,
 
 def _provider(name: str, table: Any, faults: Faults) -> ProviderSettings | None:
     path = f"providers.{name}"
-    if not _NAME.fullmatch(name):
-        faults.add(path, "name it with letters, digits, - and _ (at most 64)")
+    _check_name(name, path, faults)
     if not isinstance(table, dict):
         faults.add(path, f"must be a table: [providers.{name}]")
         return None
@@ -150,6 +156,11 @@ def _provider(name: str, table: Any, faults: Faults) -> ProviderSettings | None:
         return None
     tables = {field: getattr(common, field) for field in ProviderTable.model_fields}
     return ProviderSettings.model_construct(**tables, config=config)
+
+
+def _check_name(name: str, path: str, faults: Faults) -> None:
+    if not _NAME.fullmatch(name):
+        faults.add(path, "name it with letters, digits, - and _ (at most 64)")
 
 
 def _config_class(kind: Any, path: str, faults: Faults) -> type[AdapterConfig] | None:
@@ -189,6 +200,8 @@ def _cross_check(draft: _Draft, faults: Faults) -> None:
             _check_route(name, channel, draft, faults)
     for name, provider in draft.sound_providers().items():
         _check_provider(name, provider, faults)
+    for name, hook in draft.hooks.items():
+        _check_hook(name, hook, draft, faults)
 
 
 def _check_server(server: ServerSettings, draft: _Draft, faults: Faults) -> None:
@@ -269,6 +282,30 @@ def _check_provider(name: str, provider: ProviderSettings, faults: Faults) -> No
             f"must be at least the provider's timeout ({provider.timeout:g} s), or a slow"
             " probe is taken for a lost one",
         )
+
+
+def _check_hook(name: str, hook: HookTable | None, draft: _Draft, faults: Faults) -> None:
+    path = f"hooks.{name}"
+    _check_name(name, path, faults)
+    if hook is None:
+        return
+    if not {f"{path}.token", f"{path}.secret"} & faults.unresolved:
+        _check_credential(path, hook, faults)
+    mapping = hook.mapping(name, lambda detail, key: faults.add(f"{path}.{key}", detail))
+    channel = getattr(mapping.fields.get("channel"), "literal", None)
+    if channel is not None and channel not in draft.channels:
+        hint = near(channel, list(draft.channels))
+        faults.add(f"{path}.notification.channel", f"there is no [channels.{channel}]{hint}")
+
+
+def _check_credential(path: str, hook: HookTable, faults: Faults) -> None:
+    if not hook.has_one_credential:
+        faults.add(path, "set either token or secret: whoever calls it has to show one of them")
+        return
+    try:
+        _ = hook.credential
+    except ValueError as error:
+        faults.add(f"{path}.{'token' if hook.token.get_secret_value() else 'secret'}", str(error))
 
 
 __all__ = [

@@ -23,6 +23,10 @@ from pydantic import (
     field_validator,
 )
 
+from clarion.domain.text import Report
+from clarion.hook.credential import Credential, credential_of
+from clarion.hook.hook import Hook
+from clarion.hook.mapping import PayloadMapping, compile_mapping
 from clarion.policies.breaker_settings import BreakerSettings
 from clarion.policies.retry import RetrySettings
 from clarion.providers.setting import require
@@ -210,6 +214,77 @@ class ProviderSettings(ProviderTable):
         return BreakerSettings(**self.breaker_table.model_dump())
 
 
+def _object_or_expression(value: object) -> object:
+    if isinstance(value, dict | str):
+        return value
+    raise ValueError("must be a table of templates, or an expression that gives an object")
+
+
+ObjectOrExpression = Annotated[Any, AfterValidator(_object_or_expression)]
+
+
+class HookNotificationTable(Table):
+    """`[hooks.NAME.notification]`: a template for each field of a request."""
+
+    channel: str = Field(min_length=1)
+    to: str = Field(min_length=1)
+    subject: str = ""
+    text: str = ""
+    html: str = ""
+    data: ObjectOrExpression = ""
+    priority: str = ""
+    send_at: str = ""
+    expires_at: str = ""
+    delivery: str = ""
+    tenant: str = ""
+    reference: str = ""
+    metadata: ObjectOrExpression = ""
+    headers: ObjectOrExpression = ""
+
+
+class HookTable(Table):
+    """`[hooks.NAME]`."""
+
+    token: Annotated[SecretStr, AfterValidator(_key)] = SecretStr("")
+    secret: SecretStr = SecretStr("")
+    signature: Literal["standard", "github", "stripe"] = "standard"
+    when: str = ""
+    each: str = ""
+    idempotency_key: str = ""
+    notification: HookNotificationTable
+
+    @property
+    def has_one_credential(self) -> bool:
+        """Whether exactly one of `token` and `secret` is set."""
+        return bool(self.token.get_secret_value()) != bool(self.secret.get_secret_value())
+
+    @property
+    def credential(self) -> Credential:
+        """What a sender has to show. Raises ValueError where it is too weak or malformed."""
+        return credential_of(
+            self.token.get_secret_value(), self.secret.get_secret_value(), self.signature
+        )
+
+    def mapping(self, name: str, report: Report) -> PayloadMapping:
+        """Return the compiled templates; those that cannot be compiled are reported."""
+        return compile_mapping(
+            name,
+            self.notification.model_dump(),
+            each=self.each,
+            when=self.when,
+            idempotency_key=self.idempotency_key,
+            report=report,
+        )
+
+    def hook(self, name: str) -> Hook:
+        """Return the hook of settings that were found to be right."""
+        return Hook(name, self.credential, self.mapping(name, _never))
+
+
+def _never(detail: str, key: str) -> None:
+    raise AssertionError(f"the settings were checked: {key}: {detail}")
+
+
 class Settings(Table):
     """Everything that is configured."""
 
@@ -220,4 +295,5 @@ class Settings(Table):
     defaults: DefaultsSettings = DefaultsSettings()
     channels: dict[str, ChannelTable]
     providers: dict[str, ProviderSettings]
+    hooks: dict[str, HookTable]
     base_dir: Path

@@ -1,6 +1,8 @@
 """Who may ask: the bearer key, and while there is none what a browser could be tricked into.
 
-With `server.api_key` set, everything but `OPEN` needs `Authorization: Bearer KEY`. A browser adds
+With `server.api_key` set, everything but `OPEN` needs `Authorization: Bearer KEY`, and what is in
+`OWN_CREDENTIALS` the credentials that its handler asks for instead: who may call a hook may do
+nothing else, and who holds the key may not speak for the sender of a hook. A browser adds
 no such header for a foreign page, so nothing else has to be checked. For the pages a browser may
 log in by HTTP Basic, with the key as password (the name is free); those credentials it does add for
 foreign pages, so what changes something is then checked as it is without a key.
@@ -34,23 +36,34 @@ from clarion.http.problem import FORBIDDEN, UNAUTHORIZED, HttpRefusal
 OPEN = frozenset({"/livez", "/readyz"})
 """Paths that need no key: probes of an orchestrator that hold none. They tell a status only."""
 
+OWN_CREDENTIALS = frozenset({"/hooks/{name}"})
+"""Routes whose handlers check credentials of their own, instead of the key."""
+
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _FOR_PROGRAMS = {"WWW-Authenticate": 'Bearer realm="clarion"'}
 _FOR_BROWSERS = {"WWW-Authenticate": 'Basic realm="clarion", charset="UTF-8"'}
 
 
-def authorize(request: web.BaseRequest, front: Front) -> None:
+def authorize(request: web.Request, front: Front) -> None:
     """Let a request pass, or raise HttpRefusal."""
     if request.path in OPEN:
         return
     host = request.headers.get("Host")
     if front.api_key:
+        if _route(request) in OWN_CREDENTIALS:
+            return
         is_browser = _check_key(request, front.api_key)
     else:
         is_browser = True
         _check_host(host, front.hosts)
     if is_browser and request.method not in _SAFE:
         _check_origin(request, host or "")
+
+
+def _route(request: web.Request) -> str:
+    """Return the route that was matched, not the path: the two cannot be played off."""
+    resource = request.match_info.route.resource
+    return "" if resource is None else resource.canonical
 
 
 def _check_key(request: web.BaseRequest, key: str) -> bool:

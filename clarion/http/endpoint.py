@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from clarion.http import api, health, reference, scrape, steering
-from clarion.http.auth import OPEN
+from clarion.http import api, health, hook, reference, scrape, steering
+from clarion.http.auth import OPEN, OWN_CREDENTIALS
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -47,6 +47,11 @@ class Endpoint:
         """Whether it needs no key."""
         return self.path in OPEN
 
+    @property
+    def has_own_credentials(self) -> bool:
+        """Whether it asks for credentials of its own instead of the key."""
+        return self.path in OWN_CREDENTIALS
+
 
 _PAGE = ("limit", "cursor")
 
@@ -72,6 +77,11 @@ ENDPOINTS = (
     Endpoint(
         "POST", "/v1/notifications/{id}/cancel", api.cancel,
         "Cancel; while a call is out, let it be the last", "Notification", problems=(404, 409, 503),
+    ),
+    Endpoint(
+        "POST", "/hooks/{name}", hook.receive_hook,
+        "Take the webhook of another system; 204 where it asks for nothing", "BatchAnswer", 202,
+        body="Payload", parameters=("X-Request-ID",), problems=(400, 403, 408, 413, 415, 422, 503),
     ),
     Endpoint("GET", "/v1/stats", api.stats, "Counts of one instant", "Stats", problems=(422, 503)),
     Endpoint(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
 
 from clarion.gauges import Gauges
+from clarion.hook.hook import Hook
 from clarion.policies.clock import Clock
 from clarion.service import Service
 from clarion.telemetry.metrics import Metrics
@@ -41,6 +42,8 @@ class Front:
     version: str = ""
     hosts: frozenset[str] = frozenset()
     """Host names, besides those of loopback, that a request may name while there is no key."""
+    hooks: Mapping[str, Hook] = field(default_factory=dict)
+    """The inbound hooks by name."""
     new_id: Callable[[], str] = _random_id
     """Makes the correlation id of a request that brings none."""
 

@@ -15,6 +15,15 @@ from clarion.http.schema import PARAMETERS, SCHEMAS
 
 _IN_PATH = re.compile(r"\{(\w+)\}")
 
+_SECURITY = {
+    "key": {"type": "http", "scheme": "bearer"},
+    "hook": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The token of [hooks.NAME]; where it has a secret, a signature instead.",
+    },
+}
+
 
 def document(endpoints: Sequence[Endpoint], version: str, has_key: bool) -> dict[str, Any]:
     """Return the document of these endpoints; `has_key` says whether a bearer key is asked for."""
@@ -31,7 +40,7 @@ def document(endpoints: Sequence[Endpoint], version: str, has_key: bool) -> dict
         "paths": paths,
         "components": {
             "schemas": SCHEMAS,
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": _SECURITY,
         },
     }
     return found
@@ -49,8 +58,14 @@ def _operation(endpoint: Endpoint, has_key: bool) -> dict[str, Any]:
     }
     if endpoint.body:
         found["requestBody"] = {"required": True, "content": _body(endpoint.body)}
-    found["security"] = [{"key": []}] if has_key and not endpoint.is_open else []
+    found["security"] = _security(endpoint, has_key)
     return found
+
+
+def _security(endpoint: Endpoint, has_key: bool) -> list[dict[str, list[str]]]:
+    if endpoint.has_own_credentials:
+        return [{"hook": []}]
+    return [{"key": []}] if has_key and not endpoint.is_open else []
 
 
 def _in_path(name: str) -> dict[str, Any]:
@@ -73,7 +88,8 @@ def _responses(endpoint: Endpoint, has_key: bool) -> dict[str, Any]:
     found: dict[str, Any] = {str(endpoint.status): _answer(endpoint)}
     if endpoint.status_when_down:
         found[str(endpoint.status_when_down)] = _answer(endpoint)
-    barred = () if endpoint.is_open else ((401,) if has_key else (403,))
+    has_no_key = endpoint.is_open or endpoint.has_own_credentials
+    barred = () if has_no_key else ((401,) if has_key else (403,))
     for status in sorted({*endpoint.problems, *barred, 500}):
         found[str(status)] = {
             "description": HTTPStatus(status).phrase,

@@ -224,6 +224,7 @@ SCHEMAS: dict[str, Schema] = {
         },
         ("type", "title", "status", "detail"),
     ),
+    "Payload": _told({}, "Any JSON; what becomes of it is said in [hooks.NAME]."),
     "Document": _ANY_OBJECT,
     "Text": _TEXT,
 }

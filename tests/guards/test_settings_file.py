@@ -10,15 +10,23 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from clarion.domain.submission import FIELDS
 from clarion.providers.registry import KINDS, adapter_class
 from clarion.settings import load
-from clarion.settings_table import ChannelTable, ProviderTable, Settings
+from clarion.settings_table import (
+    ChannelTable,
+    HookNotificationTable,
+    HookTable,
+    ProviderTable,
+    Settings,
+)
 
 FILE = Path(__file__).parents[2] / "settings.toml"
 SECTIONS = ("server", "storage", "redis", "queue", "defaults")
 ENVIRONMENT = {
     "SENDGRID_API_KEY": "SG.x", "TWILIO_ACCOUNT_SID": "AC" + "0" * 32, "TWILIO_AUTH_TOKEN": "x",
     "SMTP_PASSWORD": "x", "WEBHOOK_SECRET": "whsec_" + "MTIz" * 8,
+    "ALERTS_TOKEN": "x" * 16, "PARTNER_SECRET": "whsec_" + "MTIz" * 8,
 }  # fmt: skip
 
 
@@ -110,3 +118,19 @@ def test_every_key_of_a_kind_is_on_its_page(kind):
 
     rows = set(re.findall(r"(?m)^\| `(\w+)` \|", page))
     assert keys_of(adapter_class(kind).Config).keys() == rows
+
+
+def test_every_key_of_a_hook_is_in_an_example_and_on_the_page(document):
+    """A hook has either a token or a secret, so it takes two examples to show all."""
+    hooks = document["hooks"].values()
+    page = (FILE.parent / "docs" / "hooks.md").read_text()
+
+    assert {key for hook in hooks for key in hook} == set(HookTable.model_fields)
+    shown = {key for hook in hooks for key in hook["notification"]}
+    assert shown == set(HookNotificationTable.model_fields)
+    assert set(re.findall(r"(?m)^\| `(\w+)` \| [`–]", page)) == set(HookTable.model_fields)
+
+
+def test_a_hook_maps_every_field_of_a_request():
+    """What the API can say, a hook can say."""
+    assert tuple(HookNotificationTable.model_fields) == FIELDS

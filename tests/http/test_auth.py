@@ -8,7 +8,7 @@ import re
 import pytest
 
 from clarion.http.app import make_app
-from clarion.http.auth import OPEN, is_own_host
+from clarion.http.auth import OPEN, OWN_CREDENTIALS, is_own_host
 
 KEY = "correct-horse-battery-staple"
 
@@ -37,6 +37,8 @@ async def test_with_a_key_every_route_but_two_needs_it(serve):
     """The guard over all routes, a page's included: 401 without the key and with another."""
     served = await serve(server={"api_key": KEY})
     listed = routes(served.front)
+    own = {filled(path) for path in OWN_CREDENTIALS}
+    assert own <= {path for _, path in listed}
     assert ("POST", "/v1/notifications") in listed
     assert ("GET", "/metrics") in listed
 
@@ -45,11 +47,40 @@ async def test_with_a_key_every_route_but_two_needs_it(serve):
             answer = await served.ask(method, path, headers=header)
             if path in OPEN:
                 assert answer.status == 200, (method, path)
+            elif path in own:
+                assert answer.status == 403, (method, path)
             else:
                 assert answer.status == 401, (method, path)
                 assert "Bearer" in answer.headers["WWW-Authenticate"]
                 assert method == "HEAD" or answer.is_problem
     assert {"/livez", "/readyz"} == OPEN
+
+
+HOOK = {"notification": {"channel": "email", "to": "ada@example.com", "text": "{{ payload.x }}"}}
+
+
+async def test_a_hook_needs_its_own_credential_and_no_other(serve):
+    """Neither the server's key nor that of another hook; and a hook's opens nothing else."""
+    served = await serve(
+        server={"api_key": KEY},
+        hooks={
+            "one": {"token": "token-of-hook-one", **HOOK},
+            "two": {"token": "token-of-hook-two", **HOOK},
+            "signed": {"secret": "secret-of-a-hook", "signature": "github", **HOOK},
+        },
+    )
+    for name, right in (("one", "token-of-hook-one"), ("two", "token-of-hook-two"), ("signed", "")):
+        for key in ("", KEY, "token-of-hook-one", "token-of-hook-two", "secret-of-a-hook"):
+            headers = {"Authorization": f"Bearer {key}"} if key else {}
+            answer = await served.ask("POST", f"/hooks/{name}", {"x": "y"}, headers=headers)
+            assert answer.status == (202 if key and key == right else 403), (name, key)
+            other = await served.ask("GET", "/v1/stats", headers=headers)
+            assert other.status == (200 if key == KEY else 401)
+
+    for path in ("/hooks/one/../../v1/stats", "/hooks/one/", "/hooks/", "/hooks", "/hooks/a/b"):
+        assert (await served.ask("POST", path, {})).status == 401, path
+    for method in ("GET", "PUT", "OPTIONS"):
+        assert (await served.ask(method, "/hooks/one")).status == 401
 
 
 async def test_with_a_key_what_is_not_there_is_not_told_either(serve):
