@@ -87,6 +87,8 @@ def test_a_fault_of_a_template_is_told_with_its_key(tmp_path, notification, key,
 
 def test_the_name_of_a_hook_can_stand_in_a_url(tmp_path):
     """And a hook without a notification is none."""
-    found = faults(tmp_path, **{"a b": {"token": TOKEN, "notification": FIXED}, "c": {"token": TOKEN}})
+    found = faults(
+        tmp_path, **{"a b": {"token": TOKEN, "notification": FIXED}, "c": {"token": TOKEN}}
+    )
 
     assert set(found) == {"hooks.a b", "hooks.c.notification"}
