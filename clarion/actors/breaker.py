@@ -163,7 +163,7 @@ class Breaker(Actor):
 
     def _pause_s(self, answer: Answer) -> float:
         self._throttled_in_a_row += 1
-        if answer.retry_after_s is not None:
+        if answer.retry_after_s:  # "0 s" would mean: again at once, for ever.
             return min(answer.retry_after_s, self._settings.retry_after_max_s)
         doubled: float = THROTTLE_S * 2.0 ** min(self._throttled_in_a_row - 1, 10)
         return min(doubled, THROTTLE_MAX_S)

@@ -84,20 +84,23 @@ class Allotment:
         return self._draw(rooms) if self._plan.is_weighted else rooms[0]
 
     def _suits(self, job: Job, room: Room) -> bool:
-        if not self._left[room.provider] or room.provider in job.tried:
+        if not self._left[room.provider] or room.provider in still_tried(self._route, job):
             return False
         return not room.is_fallback_only or room.provider in next_providers(
             self._plan, self._route, job
         )
 
     def _draw(self, rooms: Sequence[Room]) -> Room:
-        weights = [self._plan.weights.get(room.provider, 1.0) for room in rooms]
+        weights = [self._plan.weight(room.provider) for room in rooms]
+        if not any(weights):
+            weights = [1.0] * len(rooms)
         point = self._rng() * sum(weights)
         for room, weight in zip(rooms, weights, strict=True):
             point -= weight
             if point < 0:
                 return room
-        return rooms[-1]
+        # Rounding only: the last one that may be drawn at all.
+        return next(room for room, weight in zip(rooms[::-1], weights[::-1], strict=True) if weight)
 
     def call(self, job: Job, room: Room, now: float) -> Call:
         """Take the place for the job: the call to intend."""
@@ -137,15 +140,30 @@ def probe_rank(job: Job) -> tuple[int, ...]:
     return (is_reluctant(job), job.probes)
 
 
+def still_tried(route: Sequence[RouteState], job: Job) -> tuple[str, ...]:
+    """Return the providers that a job's walk has behind it; none once the walk is over.
+
+    A walk waits for a slot only. It is over when the last provider that it could go on to is shut
+    meanwhile; before anything is known of the route, nothing is.
+    """
+    if not job.tried or not route:
+        return job.tried
+    is_going_on = any(state.can_take and state.provider not in job.tried for state in route)
+    return job.tried if is_going_on else ()
+
+
 def next_providers(plan: RoutePlan, route: Sequence[RouteState], job: Job) -> Sequence[str]:
     """Return the untried providers that a job in the middle of a walk may go to now.
 
     On an ordered route it waits for the first untried one that could take it; the ones before it
-    that cannot are passed.
+    that cannot are passed. On a weighted one those of weight 0 come behind all others.
     """
-    untried = [state for state in route if state.provider not in job.tried]
+    tried = still_tried(route, job)
+    untried = [state for state in route if state.provider not in tried]
     if plan.is_weighted:
-        return [state.provider for state in untried]
+        drawn = [state for state in untried if plan.weight(state.provider) > 0]
+        is_enough = any(state.can_take for state in drawn)
+        return [state.provider for state in (drawn if is_enough else untried)]
     names: list[str] = []
     for state in untried:
         names.append(state.provider)

@@ -2,7 +2,8 @@
 
 Ordered routes: a later provider takes new work only when each earlier gate is shut, ramping or
 stalled; otherwise it is listed for fallback only, for jobs that tried the earlier ones. Weighted
-routes: every open gate is listed and each job draws among them.
+routes: every open gate is listed and each job draws among them; a provider of weight 0 stands by
+until all the others are shut, or tried.
 """
 
 from __future__ import annotations
@@ -87,6 +88,10 @@ class RoutePlan:
     weights: Mapping[str, float] = field(default_factory=dict)
     spill_after_s: float = 1.0
 
+    def weight(self, provider: str) -> float:
+        """Return a provider's share of the draw; without a word it is 1."""
+        return self.weights.get(provider, 1.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -110,20 +115,31 @@ class Placement:
 
 def place(plan: RoutePlan, gates: Mapping[str, Gate], wants: Wants, now: float) -> Placement:
     """Decide which providers of the route to offer to its lane."""
+    openings = {name: gates[name].opening(now) for name in plan.providers}
+    turns = _turns(plan, gates, openings, now)
     offers: list[Offer] = []
     passed_over: list[tuple[str, str]] = []
-    is_turn = True
-    for name in plan.providers:
-        gate = gates[name]
-        opening = gate.opening(now)
+    for name, opening in openings.items():
+        is_turn = name in turns
         if opening.n > 0 and _is_wanted(name, wants, is_turn=is_turn):
             why = _why(plan, opening, passed_over, is_turn=is_turn)
             offers.append(Offer(name, opening.n, opening.is_probe, not is_turn, why))
         elif opening.n == 0:
-            passed_over.append((name, _why_not(gate, opening, now, plan)))
-        if not plan.is_weighted:
-            is_turn = is_turn and _passes_turn(gate, opening, now, plan)
+            passed_over.append((name, _why_not(gates[name], opening, now, plan)))
     return Placement(tuple(offers), tuple(passed_over), _next_at(plan, gates, now))
+
+
+def _turns(
+    plan: RoutePlan, gates: Mapping[str, Gate], openings: Mapping[str, Opening], now: float
+) -> Sequence[str]:
+    """Return the providers that take new work."""
+    if plan.is_weighted:
+        drawn = [name for name in plan.providers if plan.weight(name) > 0]
+        return plan.providers if all(openings[name].is_shut for name in drawn) else drawn
+    for n, name in enumerate(plan.providers, start=1):
+        if not _passes_turn(gates[name], openings[name], now, plan):
+            return plan.providers[:n]
+    return plan.providers
 
 
 def _is_wanted(name: str, wants: Wants, *, is_turn: bool) -> bool:
@@ -139,10 +155,10 @@ def _why(
 ) -> str:
     if opening.is_probe:
         return "a probe: would it take messages again?"
-    if plan.is_weighted:
-        return "drawn by weight"
     if not is_turn:
         return "fallback within the attempt"
+    if plan.is_weighted:
+        return "drawn by weight"
     if passed_over:
         return "next in the route; earlier ones were passed over"
     return "first in the route"

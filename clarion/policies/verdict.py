@@ -94,6 +94,22 @@ def given_up(job: Job, now: float) -> End | None:
     return None
 
 
+def begin_anew(job: Job, route: Sequence[RouteState], rules: Rules) -> End | None:
+    """Send a job whose walk led nowhere back to the start of its route; or end it, exhausted.
+
+    The disk learns of it with the next call's end: until then it would come to the same again.
+    """
+    job.attempt += _is_burnt(route, job.is_walk_unknown, job.is_walk_burning)
+    job.tried = ()
+    job.is_walk_unknown = job.is_walk_burning = False
+    return dead(job, Reason.EXHAUSTED) if job.attempt >= rules.retry.max_attempts else None
+
+
+def _is_burnt(route: Sequence[RouteState], is_unknown: bool, is_burning: bool) -> bool:
+    """Whether a walk that ends now costs an attempt."""
+    return is_unknown or (is_burning and any(state.is_closed for state in route))
+
+
 def _unchanged(job: Job) -> Again:
     return Again(
         None, job.tried, job.attempt,
@@ -140,8 +156,7 @@ def _end_walk(
     job: Job, call: Call, answer: Answer, step: Again,
     route: Sequence[RouteState], rules: Rules, now: float,
 ) -> Verdict:  # fmt: skip
-    is_up = any(state.is_closed for state in route)
-    is_burnt = step.is_walk_unknown or (is_up and step.is_walk_burning)
+    is_burnt = _is_burnt(route, step.is_walk_unknown, step.is_walk_burning)
     attempt = job.attempt + is_burnt
     if attempt >= rules.retry.max_attempts:
         return dead(job, Reason.EXHAUSTED)
@@ -150,7 +165,10 @@ def _end_walk(
         is_doubtful=step.is_doubtful, probes=step.probes, bugs=step.bugs,
     )  # fmt: skip
     if is_burnt or answer.is_bug:
-        delay = delay_s(rules.retry, max(1, attempt), rules.rng, answer.retry_after_s)
+        # A throttled provider's wish is its gate's business; the others need not wait for it.
+        is_wish = answer.outcome is not Outcome.THROTTLED or answer.is_host_only
+        floor = answer.retry_after_s if is_wish else None
+        delay = delay_s(rules.retry, max(1, attempt), rules.rng, floor)
     elif answer.is_host_only:
         delay = delay_s(rules.retry, step.probes, rules.rng, answer.retry_after_s)
     elif call.is_probe:

@@ -303,3 +303,17 @@ async def test_a_throttle_that_is_over_refuses_nothing(wire: Wire) -> None:
     wire.clock.advance(15.0)
 
     assert (await wire.send()).permit is not None
+
+
+async def test_a_throttle_without_a_time_to_wait_closes_the_gate_longer_each_time(
+    wire: Wire,
+) -> None:
+    """A Retry-After of 0 names none: else it would be asked again at once, for ever."""
+    waits = []
+    for wish in (0.0, None, 0.0):
+        await wire.ends(await wire.send(), Answer(Outcome.THROTTLED, "429", retry_after_s=wish))
+        until = (await wire.hears("supervisor")).circuit.throttled_until
+        waits.append(until - wire.clock.monotonic())
+        wire.clock.advance(waits[-1])
+
+    assert waits == [1.0, 2.0, 4.0]

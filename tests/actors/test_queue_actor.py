@@ -336,6 +336,22 @@ async def test_a_failed_call_walks_on_to_the_next_provider_at_once(house):
     assert (again.job.id, again.provider) == (call.job.id, "beta")
 
 
+async def test_a_walk_whose_last_provider_shuts_begins_anew(house):
+    """It does not wait for `beta` while `alpha` works; the failed walk has cost an attempt."""
+    house.lane.tell(Route(1, CLOSED))
+    (call,) = await house.let_go(1)
+    house.lane.tell(Settled(call, Answer(Outcome.TRANSIENT, "http_500", "", True)))
+    await house.next(Ready)
+
+    house.lane.tell(Route(1, (RouteState("alpha", "closed"), RouteState("beta", "open"))))
+    ready = await house.next(Ready)
+    house.demand(Place("alpha", 1))
+    again = (await house.next(Dispatch)).calls[0]
+
+    assert ready.wants.walking == {"alpha"}
+    assert (again.provider, again.job.tried, again.job.attempt) == ("alpha", (), 1)
+
+
 async def test_a_paused_lane_takes_no_work_and_goes_on_accepting(house):
     """Resumed, it hints."""
     await house.lane.ask(PauseLane())
