@@ -36,6 +36,8 @@ class Endpoint:
     """Statuses of problems beyond those that every address may answer."""
     status_when_down: int = 0
     """The status of the same answer when the news is bad; 0 where there is none such."""
+    status_when_nothing: int = 0
+    """The status where there was nothing to do, without a body; 0 where there is none such."""
 
     @property
     def name(self) -> str:
@@ -82,6 +84,7 @@ ENDPOINTS = (
         "POST", "/hooks/{name}", hook.receive_hook,
         "Take the webhook of another system; 204 where it asks for nothing", "BatchAnswer", 202,
         body="Payload", parameters=("X-Request-ID",), problems=(400, 403, 408, 413, 415, 422, 503),
+        status_when_nothing=204,
     ),
     Endpoint("GET", "/v1/stats", api.stats, "Counts of one instant", "Stats", problems=(422, 503)),
     Endpoint(

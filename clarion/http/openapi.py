@@ -88,6 +88,8 @@ def _responses(endpoint: Endpoint, has_key: bool) -> dict[str, Any]:
     found: dict[str, Any] = {str(endpoint.status): _answer(endpoint)}
     if endpoint.status_when_down:
         found[str(endpoint.status_when_down)] = _answer(endpoint)
+    if endpoint.status_when_nothing:
+        found[str(endpoint.status_when_nothing)] = {"description": "There was nothing to do"}
     has_no_key = endpoint.is_open or endpoint.has_own_credentials
     barred = () if has_no_key else ((401,) if has_key else (403,))
     for status in sorted({*endpoint.problems, *barred, 500}):

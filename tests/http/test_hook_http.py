@@ -195,6 +195,29 @@ async def test_a_page_in_a_browser_calls_no_hook_of_a_server_without_a_key(serve
     assert await accepted(served) == 0
 
 
+async def test_a_server_that_cannot_accept_asks_for_a_repeat(serve):
+    """While it stops, for one; what is repeated later is accepted once."""
+    served = await serve(hooks={"alerts": ALERTS})
+    await served.engine.drain()
+
+    answer = await call(served, alert(1), alert(2))
+
+    assert answer.status == 503
+    assert answer.is_problem
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+async def test_every_answer_of_a_hook_is_in_the_reference(serve):
+    """The 204 too."""
+    served = await serve(hooks={"alerts": ALERTS})
+
+    document = (await served.get("/openapi.json")).json
+
+    told = document["paths"]["/hooks/{name}"]["post"]["responses"]
+    assert {"202", "204", "400", "403", "408", "413", "415", "422", "503"} <= set(told)
+    assert "content" not in told["204"]
+
+
 async def test_a_sender_is_asked_to_repeat_what_could_not_be_accepted_now():
     """503 for all of these, since some senders give up at a 429."""
     good = Submission("id", is_replay=False, _answer={"id": "id", "status": "queued"})
