@@ -142,9 +142,9 @@ def test_it_goes_on_after_a_restart_where_it_was() -> None:
 def test_memory_holds_no_flow_that_would_start_at_the_front_anyway() -> None:
     """A million tenants with one message each are not remembered for ever."""
     clock = FairClock()
+    waiting = [clock.stamp("waiting") for _ in range(20 * MAX_IDLE_FLOWS)][-1]
     for number in range(10 * MAX_IDLE_FLOWS):
         clock.took(clock.stamp(f"tenant-{number}"))
-    waiting = clock.stamp("waiting")
 
     assert len(clock._last) <= 2 * MAX_IDLE_FLOWS + 1
     assert clock.stamp("waiting") == waiting + 1.0
