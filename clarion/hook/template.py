@@ -17,7 +17,7 @@ from jinja2.environment import TemplateExpression
 from jinja2.exceptions import TemplateError, TemplateSyntaxError
 from jinja2.runtime import Undefined
 
-from clarion.hook.sandbox import BUDGET, COUNTED, Budget, Sandbox
+from clarion.hook.sandbox import BUDGET, COUNTED, FREE, WEIGHED, Budget, Sandbox
 
 MAX_SOURCE = 100_000
 """Characters of a template at most: what is longer does not belong into a settings file."""
@@ -72,12 +72,12 @@ class Expression:
     """An expression that gives a value; `names` are the variables. Raises TemplateFault."""
 
     def __init__(self, source: str, names: Collection[str]) -> None:
-        self._compiled: TemplateExpression = _compiled(
-            lambda: _PLAIN.compile_expression(source, undefined_to_none=False)
-        )
+        # First by itself: in the braces below, `a }} {{ b` would be two.
+        _compiled(lambda: _PLAIN.compile_expression(source))
         tree = _checked(_PLAIN, source, f"{{{{ {source} }}}}", names)
         self.names = frozenset(meta.find_undeclared_variables(tree))
         """The variables that it looks at."""
+        self._compiled: TemplateExpression = _compiled(lambda: _expression(tree))
 
     def evaluate(self, variables: Mapping[str, Any]) -> Any:
         """Return the value for these variables. Raises TemplateFault."""
@@ -101,7 +101,7 @@ class Expression:
 def _checked(
     sandbox: Sandbox, source: str, template: str, names: Collection[str]
 ) -> nodes.Template:
-    """Return the tree of a template whose every loop is counted."""
+    """Return the tree of a template, whose every loop is counted and whose work is weighed."""
     if len(source) > MAX_SOURCE:
         raise TemplateFault(f"is longer than {MAX_SOURCE:,} characters")
     tree: nodes.Template = _compiled(lambda: sandbox.parse(template))
@@ -110,10 +110,41 @@ def _checked(
     _check_known("filter", _named(tree, nodes.Filter), sandbox.filters)
     _check_known("test", _named(tree, nodes.Test), sandbox.tests)
     _check_known("variable", meta.find_undeclared_variables(tree), {*names, *_BUILT_IN}, names)
-    for loop in tree.find_all(nodes.For):
-        loop.iter = nodes.Filter(loop.iter, COUNTED, [], [], None, None, lineno=loop.lineno)
-        loop.iter.set_environment(sandbox)
+    _meter(tree, sandbox)
     return tree
+
+
+def _meter(tree: nodes.Template, sandbox: Sandbox) -> None:
+    """Put `counted` before every loop, and `weighed` before what is worked on as a whole."""
+
+    def through(name: str, value: nodes.Expr) -> nodes.Filter:
+        made = nodes.Filter(value, name, [], [], None, None, lineno=value.lineno)
+        made.set_environment(sandbox)
+        return made
+
+    for node in list(
+        tree.find_all((nodes.Filter, nodes.For, nodes.Call, nodes.Operand, nodes.Concat))
+    ):
+        match node:
+            case nodes.For(iter=nodes.Expr() as values):
+                node.iter = through(COUNTED, values)
+            case nodes.Filter() if node.node is not None and node.name not in FREE:
+                node.node = through(WEIGHED, node.node)
+            case nodes.Call(node=nodes.Getattr() as method):
+                method.node = through(WEIGHED, method.node)
+            case nodes.Operand():
+                node.expr = through(WEIGHED, node.expr)
+            case nodes.Concat():
+                node.nodes = [through(WEIGHED, each) for each in node.nodes]
+
+
+def _expression(tree: nodes.Template) -> TemplateExpression:
+    """Return the expression of `{{ … }}`, compiled as Jinja2 itself does it."""
+    output = tree.body[0]
+    assert isinstance(output, nodes.Output)
+    assign = nodes.Assign(nodes.Name("result", "store"), output.nodes[0], lineno=1)
+    made = _PLAIN.from_string(nodes.Template([assign], lineno=1))
+    return TemplateExpression(made, undefined_to_none=False)
 
 
 def _check_statement(statement: nodes.Stmt) -> None:

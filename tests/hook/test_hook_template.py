@@ -165,10 +165,36 @@ def test_all_templates_of_a_payload_share_one_budget():
     text.render(shared)
     text.render(shared)
 
-    with pytest.raises(TemplateFault, match="turns"):
+    with pytest.raises(TemplateFault, match="steps"):
         text.render(shared)
     with pytest.raises(TemplateFault, match="characters"):
         Text("{{ payload.many }}", NAMES).render(variables(budget=Budget(chars=100)))
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        "{{ payload.long | title | length }}", "{{ payload.long.split() | length }}",
+        "{{ 'x' in payload.long }}", "{% set x = payload.long ~ '' %}",
+        "{{ payload.large | sort | length }}", "{{ payload.large == payload.large }}",
+        "{% filter upper %}{{ payload.long }}{% endfilter %}",
+    ],
+)  # fmt: skip
+def test_work_in_a_loop_costs_by_the_size_of_what_is_worked_on(work):
+    """Quadratic templates end by their budget, too; by turns alone they would take minutes."""
+    payload = {"long": "a " * 50_000, "large": list(range(10_000)), "many": [0] * 5_000}
+    template = Text(f"{{% for each in payload.many %}}{work}{{% endfor %}}", NAMES)
+
+    with pytest.raises(TemplateFault, match="for one payload"):
+        template.render(variables(payload))
+
+
+def test_what_costs_nothing_is_not_counted_by_size():
+    """`payload.alerts | length` in each of a thousand notifications is no work."""
+    payload = {"many": [{"a": n} for n in range(1_000)]}
+    source = "{% for each in payload.many %}{{ payload.many | length }}{{ each.a }}{% endfor %}"
+
+    assert rendered(source, payload=payload)
 
 
 def test_a_text_without_expressions_is_known_to_be_one():
