@@ -158,7 +158,7 @@ class Supervisor(Parent):
         for call in calls:
             gate = self._gates.get(call.provider)
             if gate is not None and call.key not in self._freed_early:
-                gate.in_flight[call.key] = call.is_probe
+                gate.rebuild(call.key, is_probe=call.is_probe, now=self._clock.monotonic())
 
     @handles(CircuitReport)
     def circuit_reported(self, report: CircuitReport) -> None:
@@ -262,7 +262,7 @@ class Supervisor(Parent):
         for name in lane.plan.providers:
             gate = self._gates[name]
             if gate.needs_health_probe(now):
-                gate.is_health_asked = True
+                gate.health_asked(now)
                 self._tell(f"provider:{name}", ProbeHealth())
 
     def _set_timer(self, lane: _Lane, at: float | None, now: float) -> None:

@@ -21,6 +21,8 @@ CallKey = tuple[str, int]
 
 _PROBED = ("open", "half_open")
 _ADMITTING = ("closed", "disabled")
+HEALTH_PATIENCE_S = 60.0
+"""A health probe without an answer for so long got lost, and is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ class Gate:
     misconfigured_detail: str = ""
     is_health_good: bool = False
     """The health probe succeeded since the provider was found misconfigured."""
-    is_health_asked: bool = False
+    health_asked_at: float | None = None
+    """Since when an answer of the health probe is waited for; None when none is."""
     window: int | None = None
     """Places while ramping; None for all."""
     in_flight: dict[CallKey, bool] = field(default_factory=dict)
@@ -84,6 +87,8 @@ class Gate:
         if self._needs_probe():
             if self._is_probe_out():
                 return Opening(0, is_shut=True, why="a probe is out")
+            if self.taken >= self.max_concurrent:
+                return Opening(0, is_shut=True, why="its slots are taken by calls of before")
             return self._within_tokens(1, now, is_probe=True)
         free = self.limit - self.taken
         if free <= 0:
@@ -135,15 +140,28 @@ class Gate:
 
     def needs_health_probe(self, now: float) -> bool:
         """Whether the time has come to ask the provider's health before a real send."""
-        return (
-            self.misconfigured_until is not None
-            and now >= self.misconfigured_until
-            and not (self.is_health_good or self.is_health_asked)
-        )
+        at = self._asks_health_at
+        return at is not None and now >= at
+
+    @property
+    def _asks_health_at(self) -> float | None:
+        if self.misconfigured_until is None or self.is_health_good:
+            return None
+        asked_at = self.health_asked_at
+        return self.misconfigured_until if asked_at is None else asked_at + HEALTH_PATIENCE_S
+
+    def health_asked(self, now: float) -> None:
+        """Note that the provider's health was asked."""
+        self.health_asked_at = now
 
     def opens_at(self, now: float) -> float | None:
         """Return the next instant at which time alone can open it; None when it cannot."""
-        instants = [self.misconfigured_until, self.throttled_until, self.bucket.next_at(now)]
+        instants = [
+            self.misconfigured_until,
+            self._asks_health_at,
+            self.throttled_until,
+            self.bucket.next_at(now),
+        ]
         if self.circuit in _PROBED:
             instants.append(self.retry_at)
         future = [at for at in instants if at is not None and at > now]
@@ -175,6 +193,12 @@ class Gate:
         self.moved_at = now
         return True
 
+    def rebuild(self, key: CallKey, *, is_probe: bool, now: float) -> None:
+        """Take over a call that went out before this gate was there."""
+        self.in_flight[key] = is_probe
+        # Nobody knows for how long the others have been silent: none counts as stalled at once.
+        self.moved_at = now
+
     def release(self, demand: int, now: float) -> int:
         """Return what a Demand reserved and did not use; the number of places."""
         n, _ = self.reserved.pop(demand, (0, False))
@@ -186,7 +210,7 @@ class Gate:
         if self.in_flight.pop(key, None) is None:
             return
         self.moved_at = now
-        if answer.outcome is Outcome.REFUSED or _is_host_full(answer):
+        if answer.outcome in (Outcome.REFUSED, Outcome.RECALLED) or _is_host_full(answer):
             self.bucket.give_back(1)
         elif self.window is not None:
             self._move_window(answer)
@@ -212,19 +236,24 @@ class Gate:
 
     def set_misconfigured(self, until: float | None, detail: str) -> None:
         """Take over whether our own configuration is the trouble; mended ones ramp up."""
-        if until == self.misconfigured_until:
+        known = self.misconfigured_until
+        if until == known:
             return
-        if until is None and self.max_concurrent > 1:
-            self.window = 1
-        self.misconfigured_until = until
-        self.misconfigured_detail = detail
-        self.is_health_good = self.is_health_asked = False
+        if until is None:
+            if self.max_concurrent > 1:
+                self.window = 1
+        elif known is not None and until < known:
+            return  # An older report: the health probe has put it off since.
+        self._misconfigure(until, detail)
 
     def put_off_misconfigured(self, until: float, detail: str) -> None:
         """The health probe still finds our configuration wrong: ask again at `until`."""
+        self._misconfigure(until, detail)
+
+    def _misconfigure(self, until: float | None, detail: str) -> None:
         self.misconfigured_until = until
         self.misconfigured_detail = detail
-        self.is_health_good = self.is_health_asked = False
+        self.is_health_good, self.health_asked_at = False, None
 
     def obstacle(self, now: float) -> str:
         """Say in a few words what shuts it, without countdowns; "" when it is open."""

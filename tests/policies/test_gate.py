@@ -166,7 +166,7 @@ def test_a_misconfigured_provider_is_asked_for_its_health_once_before_a_real_sen
 
     assert not gate.needs_health_probe(NOW + 299)
     assert gate.needs_health_probe(NOW + 300)
-    gate.is_health_asked = True
+    gate.health_asked(NOW + 300)
     assert not gate.needs_health_probe(NOW + 300)
     assert gate.opening(NOW + 300).n == 0
     gate.is_health_good = True
@@ -177,7 +177,7 @@ def test_an_unhealthy_misconfigured_provider_is_asked_again_later() -> None:
     """With the words of the newest answer."""
     gate = make_gate()
     gate.set_misconfigured(NOW, "401")
-    gate.is_health_asked = True
+    gate.health_asked(NOW)
 
     gate.put_off_misconfigured(NOW + 300, "still 401")
 

@@ -1,332 +1,342 @@
-"""What an answer means: every outcome under every policy and every state of the route."""
+"""What an answer means: every outcome under every delivery, route and past of a notification."""
 
 from __future__ import annotations
 
-from itertools import product
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from clarion.domain.notification import Call, Delivery, Reason, Status
+from clarion.domain.notification import (
+    Call,
+    Content,
+    Delivery,
+    Job,
+    JobState,
+    Priority,
+    Reason,
+    Status,
+)
 from clarion.domain.outcome import Answer, Outcome
 from clarion.policies.retry import RetrySettings
 from clarion.policies.routing import RouteState
-from clarion.policies.verdict import Again, End, Rules, begin_anew, given_up, judge
+from clarion.policies.verdict import POISON_BUGS, Again, End, Rules, Verdict, given_up, judge
 
 NOW = 1000.0
 GRACE_S = 30.0
-RETRY = RetrySettings(max_attempts=3, initial_delay=8.0, jitter=False)
-RULES = Rules(RETRY, GRACE_S, lambda: 0.5)
-UP = RouteState("b", "closed")
-DOWN = (
-    RouteState("b", "open"),
-    RouteState("b", "half_open"),
-    RouteState("b", "forced_open"),
-    RouteState("b", "closed", is_enabled=False),
-    RouteState("b", "closed", is_misconfigured=True),
-    RouteState("b", "closed", is_alive=False),
+MAX_ATTEMPTS = 3
+RULES = Rules(
+    RetrySettings(max_attempts=MAX_ATTEMPTS, initial_delay=1.0, multiplier=2.0, jitter=False),
+    unknown_grace_s=GRACE_S,
+    rng=lambda: 0.5,
 )
-THROTTLED = RouteState("b", "closed", is_throttled=True)
-A_UP = RouteState("a", "closed")
-A_DOWN = RouteState("a", "open")
-
-FINAL = {
-    Outcome.ACCEPTED: End(Status.SENT),
-    Outcome.RECIPIENT: End(Status.FAILED, Reason.RECIPIENT),
-    Outcome.PERMANENT: End(Status.FAILED, Reason.PERMANENT),
-}
+AT_LEAST_ONCE, AT_MOST_ONCE = Delivery.AT_LEAST_ONCE, Delivery.AT_MOST_ONCE
 FAILURES = (Outcome.THROTTLED, Outcome.TRANSIENT, Outcome.UNKNOWN, Outcome.MISCONFIGURED)
-BURNING = (Outcome.TRANSIENT, Outcome.UNKNOWN)
 NEVER_SENT = (Outcome.REFUSED, Outcome.RECALLED)
 
+OPEN = RouteState("b", "open")
+HALF_OPEN = RouteState("b", "half_open")
+FORCED_OPEN = RouteState("b", "forced_open")
+DISABLED = RouteState("b", "closed", is_enabled=False)
+MISCONFIGURED = RouteState("b", "closed", is_misconfigured=True)
+THROTTLED = RouteState("b", "closed", is_throttled=True)
+DOWN = RouteState("b", "closed", is_alive=False)
+CLOSED = RouteState("b", "closed")
+UNBROKEN = RouteState("b", "disabled")
+"""A breaker that an operator switched off lets everything through."""
 
-def answer_of(outcome, **fields):
-    is_sure = outcome is not Outcome.UNKNOWN
-    return Answer(outcome, "x", **({"surely_not_accepted": is_sure} | fields))
+CANNOT_TAKE = (OPEN, HALF_OPEN, FORCED_OPEN, DISABLED, MISCONFIGURED, THROTTLED, DOWN)
+CAN_TAKE = (CLOSED, UNBROKEN)
+A_UP, A_DOWN = RouteState("a", "closed"), RouteState("a", "open")
 
 
-def verdict(job, outcome, route, *, provider="a", is_probe=False, rules=RULES, **fields):
-    call = Call(job, 1, provider, is_probe=is_probe)
-    return judge(call, answer_of(outcome, **fields), route, rules, NOW)
+def make_job(**fields: Any) -> Job:
+    values: dict[str, Any] = {
+        "id": "n1",
+        "channel": "email",
+        "content": Content("ada@example.com", text="Hi"),
+        "priority": Priority.NORMAL,
+        "flow": "",
+        "vt": 1.0,
+        "state": JobState.SENDING,
+        "created_at": 0.0,
+        "expires_at": 1e9,
+        "delivery": AT_LEAST_ONCE,
+        "call": 1,
+    }
+    return Job(**(values | fields))
 
 
-@pytest.mark.parametrize("outcome", FINAL)
+def make_answer(outcome: Outcome, **fields: Any) -> Answer:
+    """Return an answer as adapters give it: surely not accepted, but where nobody can know."""
+    values: dict[str, Any] = {"surely_not_accepted": outcome is not Outcome.UNKNOWN}
+    return Answer(outcome, "test", **(values | fields))
+
+
+def verdict_of(
+    answer: Answer | Outcome,
+    *states: RouteState,
+    provider: str = "a",
+    is_probe: bool = False,
+    **job: Any,
+) -> Verdict:
+    if isinstance(answer, Outcome):
+        answer = make_answer(answer)
+    call = Call(make_job(**job), 1, provider, is_probe=is_probe)
+    return judge(call, answer, states or (A_UP,), RULES, NOW)
+
+
+def again(answer: Answer | Outcome, *states: RouteState, **rest: Any) -> Again:
+    verdict = verdict_of(answer, *states, **rest)
+    assert isinstance(verdict, Again)
+    return verdict
+
+
+# --- the ends ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delivery", Delivery)
+@pytest.mark.parametrize("past", [{}, {"is_doubtful": True}, {"attempt": 2}])
+@pytest.mark.parametrize("wish", [{}, {"cancel_requested": True}, {"expires_at": NOW}])
+def test_accepted_always_wins(
+    delivery: Delivery, past: dict[str, Any], wish: dict[str, Any]
+) -> None:
+    """Though it was to be cancelled, or its time was over: the provider has it."""
+    verdict = verdict_of(Outcome.ACCEPTED, delivery=delivery, **past, **wish)
+
+    assert verdict == End(Status.SENT)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [(Outcome.RECIPIENT, Reason.RECIPIENT), (Outcome.PERMANENT, Reason.PERMANENT)],
+)
+@pytest.mark.parametrize(("is_doubtful", "status"), [(False, "failed"), (True, "unknown")])
 @pytest.mark.parametrize("delivery", Delivery)
 @pytest.mark.parametrize("wish", [{}, {"cancel_requested": True}, {"expires_at": NOW}])
-def test_an_answer_that_settles_it_wins_over_everything(make_job, outcome, delivery, wish):
-    """ACCEPTED is sent, and bad addresses and messages are dead, cancelled and expired or not."""
-    assert verdict(make_job(delivery=delivery, **wish), outcome, (A_UP, UP)) == FINAL[outcome]
+def test_a_bad_address_or_message_is_dead_and_never_falls_back(
+    outcome: Outcome, reason: Reason, is_doubtful: bool, status: str, delivery: Delivery,
+    wish: dict[str, Any],
+) -> None:  # fmt: skip
+    """Another provider would say the same; `failed` only where none can have it."""
+    verdict = verdict_of(outcome, A_UP, CLOSED, is_doubtful=is_doubtful, delivery=delivery, **wish)
 
-
-@pytest.mark.parametrize("outcome", [Outcome.RECIPIENT, Outcome.PERMANENT])
-def test_a_doubtful_one_never_ends_as_failed(make_job, outcome):
-    """Some provider may have it: the end is `unknown`, with the reason said."""
-    end = verdict(make_job(is_doubtful=True), outcome, (A_UP, UP))
-
-    assert end == End(Status.UNKNOWN, FINAL[outcome].reason)
-
-
-@pytest.mark.parametrize("outcome", NEVER_SENT)
-def test_a_call_that_never_left_changes_nothing(make_job, outcome):
-    """Back to the head, with all that its walk has come to."""
-    job = make_job(
-        tried=("b",), attempt=2, is_doubtful=True, is_walk_unknown=True, is_walk_burning=True,
-        probes=4, bugs=1,
-    )  # fmt: skip
-
-    assert verdict(job, outcome, (A_UP, UP), is_probe=True) == Again(
-        None, ("b",), 2, is_doubtful=True, is_walk_unknown=True, is_walk_burning=True, probes=4,
-        bugs=1,
-    )  # fmt: skip
+    assert verdict == End(Status(status), reason)
 
 
 @pytest.mark.parametrize("outcome", [*FAILURES, *NEVER_SENT])
-@pytest.mark.parametrize("is_doubtful", [False, True])
+@pytest.mark.parametrize("state", [CLOSED, OPEN])
 @pytest.mark.parametrize(
     ("wish", "status", "reason"),
     [
         ({"cancel_requested": True}, Status.CANCELLED, Reason.CANCELLED),
         ({"expires_at": NOW}, Status.EXPIRED, Reason.EXPIRED),
+        ({"cancel_requested": True, "expires_at": NOW}, Status.CANCELLED, Reason.CANCELLED),
     ],
 )
-def test_what_nobody_wants_any_more_goes_on_no_further(
-    make_job, outcome, is_doubtful, wish, status, reason
-):
-    """Cancelled and expired ones end with their call; as `unknown` where one may have it."""
-    end = verdict(make_job(is_doubtful=is_doubtful, **wish), outcome, (A_UP, UP))
+@pytest.mark.parametrize("is_doubtful", [False, True])
+def test_nobody_wants_it_any_more(
+    outcome: Outcome, state: RouteState, wish: dict[str, Any], status: Status, reason: Reason,
+    is_doubtful: bool,
+) -> None:  # fmt: skip
+    """A cancelled or expired one makes no further call; `unknown` where one may have it."""
+    may_have_it = is_doubtful or outcome is Outcome.UNKNOWN
 
-    is_unknown = is_doubtful or outcome is Outcome.UNKNOWN
-    assert end == End(Status.UNKNOWN if is_unknown else status, reason)
+    verdict = verdict_of(outcome, A_UP, state, is_doubtful=is_doubtful, **wish)
 
-
-@pytest.mark.parametrize("outcome", FAILURES)
-@pytest.mark.parametrize("is_sure", [False, True])
-def test_at_most_once_goes_on_only_where_nobody_can_have_it(make_job, outcome, is_sure):
-    """Without certainty it parks as `unknown`, even with a fallback there."""
-    job = make_job(delivery=Delivery.AT_MOST_ONCE)
-
-    result = verdict(job, outcome, (A_UP, UP), surely_not_accepted=is_sure)
-
-    assert (
-        isinstance(result, Again)
-        if is_sure
-        else result == End(Status.UNKNOWN, Reason.UNKNOWN_OUTCOME)
-    )
+    assert verdict == End(Status.UNKNOWN if may_have_it else status, reason)
 
 
-@pytest.mark.parametrize("outcome", [o for o in FAILURES if o is not Outcome.UNKNOWN])
-@pytest.mark.parametrize("is_probe", [False, True])
-def test_a_failure_goes_on_to_the_next_provider_at_once(make_job, outcome, is_probe):
-    """Fallback within the attempt: now, at the head, and no attempt burnt."""
-    again = verdict(make_job(), outcome, (A_UP, UP), is_probe=is_probe)
-
-    assert again == Again(
-        None, ("a",), 0, is_walk_burning=outcome is Outcome.TRANSIENT, probes=int(is_probe)
-    )
+def test_it_expires_at_its_instant_and_not_before() -> None:
+    """`expires_at` is the first instant at which it is over."""
+    assert given_up(make_job(expires_at=NOW), NOW) == End(Status.EXPIRED, Reason.EXPIRED)
+    assert given_up(make_job(expires_at=NOW + 0.001), NOW) is None
 
 
-def test_an_unknown_one_waits_for_a_receipt_before_it_goes_on(make_job):
-    """At least once: the grace first, then the next provider, and it is doubtful from then on."""
-    again = verdict(make_job(), Outcome.UNKNOWN, (A_UP, UP))
+@pytest.mark.parametrize("state", [*CAN_TAKE, *CANNOT_TAKE])
+@pytest.mark.parametrize(
+    "wish", [{}, {"cancel_requested": True}, {"expires_at": NOW}, {"is_doubtful": True}]
+)
+def test_at_most_once_parks_as_unknown_whatever_else_is_known(
+    state: RouteState, wish: dict[str, Any]
+) -> None:
+    """Exactly one request ever after a lost answer, though a fallback stands open."""
+    verdict = verdict_of(Outcome.UNKNOWN, A_UP, state, delivery=AT_MOST_ONCE, **wish)
 
-    assert again == Again(
-        NOW + GRACE_S, ("a",), 0, "receipt", is_doubtful=True, is_walk_unknown=True,
-        is_walk_burning=True,
+    assert verdict == End(Status.UNKNOWN, Reason.UNKNOWN_OUTCOME)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.THROTTLED, Outcome.TRANSIENT, Outcome.MISCONFIGURED])
+def test_at_most_once_goes_on_only_where_the_provider_surely_does_not_have_it(
+    outcome: Outcome,
+) -> None:
+    """The row of the code table decides, not the outcome alone."""
+    sure = make_answer(outcome, surely_not_accepted=True)
+    doubtful = make_answer(outcome, surely_not_accepted=False)
+
+    goes_on = verdict_of(sure, A_UP, CLOSED, delivery=AT_MOST_ONCE)
+    parks = verdict_of(doubtful, A_UP, CLOSED, delivery=AT_MOST_ONCE)
+
+    assert goes_on == Again(
+        None, ("a",), 0, is_walk_burning=outcome is Outcome.TRANSIENT
     )  # fmt: skip
+    assert parks == End(Status.UNKNOWN, Reason.UNKNOWN_OUTCOME)
 
 
-@pytest.mark.parametrize("outcome", FAILURES)
-@pytest.mark.parametrize("a_state", [A_UP, A_DOWN])
-@pytest.mark.parametrize("b_state", [*DOWN, THROTTLED])
-@pytest.mark.parametrize("is_burning_before", [False, True])
-def test_a_walk_ends_where_no_slot_is_left_to_wait_for(
-    make_job, outcome, a_state, b_state, is_burning_before
-):
-    """It burns an attempt where something is up and failed, and always after an unknown call."""
-    job = make_job(is_walk_burning=is_burning_before)
-
-    again = verdict(job, outcome, (a_state, b_state))
-
-    is_up = a_state is A_UP or b_state is THROTTLED
-    is_burning = is_burning_before or outcome in BURNING
-    is_burnt = outcome is Outcome.UNKNOWN or (is_up and is_burning)
-    assert isinstance(again, Again)
-    assert (again.tried, again.attempt) == ((), int(is_burnt))
-    assert not again.is_walk_unknown
-    assert not again.is_walk_burning
-    expected = {True: NOW + 8.0, False: None}[is_burnt]
-    assert again.due_at == (NOW + GRACE_S if outcome is Outcome.UNKNOWN else expected)
+# --- the walk along the route --------------------------------------------------------------------
 
 
-def test_one_provider_that_fails_is_retried_with_a_growing_pause_until_it_is_exhausted(make_job):
-    """A route of one: each call is a whole attempt, the first included."""
-    job, waits = make_job(), []
+@pytest.mark.parametrize("state", CAN_TAKE)
+@pytest.mark.parametrize("outcome", [Outcome.THROTTLED, Outcome.TRANSIENT, Outcome.MISCONFIGURED])
+def test_a_failed_call_goes_on_at_once_to_a_provider_that_only_a_slot_stands_before(
+    outcome: Outcome, state: RouteState
+) -> None:
+    """Fallback within the attempt: no wait, no attempt burnt, the failed one is not tried again."""
+    verdict = again(outcome, A_UP, state)
 
-    while isinstance(result := verdict(job, Outcome.TRANSIENT, (A_UP,)), Again):
-        waits.append(result.due_at - NOW)
-        job.tried, job.attempt = result.tried, result.attempt
-
-    assert result == End(Status.FAILED, Reason.EXHAUSTED)
-    assert waits == [8.0, 16.0]
+    assert (verdict.due_at, verdict.tried, verdict.attempt) == (None, ("a",), 0)
 
 
-def test_an_outage_of_everything_burns_nothing(make_job):
-    """However often it is the probe: it steps back, and keeps its attempts."""
-    job = make_job()
+@pytest.mark.parametrize("state", CAN_TAKE)
+def test_a_lost_answer_waits_for_its_receipt_before_the_next_provider(state: RouteState) -> None:
+    """`at_least_once`: the grace first, then on with the same walk, marked."""
+    verdict = again(Outcome.UNKNOWN, A_UP, state)
 
-    for n in range(1, 20):
-        again = verdict(job, Outcome.TRANSIENT, (A_DOWN, DOWN[0]), is_probe=True)
-        assert isinstance(again, Again)
-        assert (again.attempt, again.probes, again.waiting) == (0, n, "retry")
-        assert again.due_at == NOW + min(3600.0, 8.0 * 2 ** (n - 1))
-        job.probes = again.probes
+    assert (verdict.due_at, verdict.waiting) == (NOW + GRACE_S, "receipt")
+    assert (verdict.tried, verdict.attempt) == (("a",), 0)
+    assert verdict.is_doubtful and verdict.is_walk_unknown
+
+
+@pytest.mark.parametrize("state", CANNOT_TAKE)
+def test_the_walk_ends_where_every_other_provider_is_out_of_order(state: RouteState) -> None:
+    """It waits for a full slot only, never for a circuit, an operator or a Retry-After."""
+    verdict = again(Outcome.TRANSIENT, A_UP, state)
+
+    assert (verdict.tried, verdict.attempt) == ((), 1)
+    assert (verdict.due_at, verdict.waiting) == (NOW + 1.0, "retry")
+
+
+def test_the_walk_ends_where_every_provider_was_tried() -> None:
+    """The next attempt starts with the first one again, after its back-off."""
+    verdict = again(Outcome.TRANSIENT, A_UP, CLOSED, provider="b", tried=("a",), attempt=1)
+
+    assert (verdict.tried, verdict.attempt) == ((), 2)
+    assert verdict.due_at == NOW + 2.0
+    assert not (verdict.is_walk_burning or verdict.is_walk_unknown)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.TRANSIENT, Outcome.THROTTLED, Outcome.MISCONFIGURED])
+@pytest.mark.parametrize("state", [OPEN, HALF_OPEN, FORCED_OPEN, DISABLED, MISCONFIGURED, DOWN])
+def test_an_outage_of_everything_burns_no_attempt(outcome: Outcome, state: RouteState) -> None:
+    """Nobody could have taken it; it waits at the head of a held lane."""
+    verdict = again(outcome, A_DOWN, state, attempt=MAX_ATTEMPTS - 1)
+
+    assert (verdict.due_at, verdict.tried, verdict.attempt) == (None, (), MAX_ATTEMPTS - 1)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.THROTTLED, Outcome.MISCONFIGURED])
-def test_a_closed_gate_is_waited_for_in_the_lane(make_job, outcome):
-    """No timer of its own, whatever Retry-After says: the gate decides when."""
-    again = verdict(make_job(), outcome, (A_UP,), retry_after_s=900.0)
+def test_a_walk_of_throttled_and_misconfigured_calls_burns_no_attempt(outcome: Outcome) -> None:
+    """The message is as good as before; it goes on once a gate opens."""
+    verdict = again(outcome, A_UP, CLOSED, provider="b", tried=("a",), attempt=MAX_ATTEMPTS - 1)
 
-    assert again == Again(None, (), 0)
-
-
-def test_the_wish_of_a_throttled_provider_does_not_hold_up_the_others(make_job):
-    """The walk failed at `a`, and `b` is throttled for an hour: `a` is tried after its pause."""
-    job = make_job(tried=("a",), is_walk_burning=True)
-
-    again = verdict(job, Outcome.THROTTLED, (A_UP, UP), provider="b", retry_after_s=3600.0)
-
-    assert again.due_at == NOW + 8.0
+    assert (verdict.due_at, verdict.tried, verdict.attempt) == (None, (), MAX_ATTEMPTS - 1)
 
 
-def test_retry_after_of_a_failing_provider_is_the_least_pause(make_job):
-    """A 503 with Retry-After is believed up to `retry_after_max`."""
-    waits = [
-        verdict(make_job(), Outcome.TRANSIENT, (A_UP,), retry_after_s=wish).due_at - NOW
-        for wish in (1.0, 900.0, 1e6)
-    ]
+@pytest.mark.parametrize("outcome", [Outcome.THROTTLED, Outcome.MISCONFIGURED])
+def test_one_failed_call_makes_the_whole_walk_burn_an_attempt(outcome: Outcome) -> None:
+    """What its first call came to is remembered until the walk is over."""
+    verdict = again(outcome, A_UP, CLOSED, provider="b", tried=("a",), is_walk_burning=True)
 
-    assert waits == [8.0, 900.0, 3600.0]
+    assert verdict.attempt == 1
 
 
-def test_three_bugs_of_ours_end_it_as_poison(make_job):
-    """A message that our own code chokes on must not go round for ever."""
-    results = [verdict(make_job(bugs=n), Outcome.TRANSIENT, (A_UP,), is_bug=True) for n in range(3)]
-    doubtful = verdict(make_job(bugs=2), Outcome.UNKNOWN, (A_UP,), is_bug=True)
+@pytest.mark.parametrize("outcome", FAILURES)
+def test_a_lost_answer_in_the_walk_burns_an_attempt_even_in_an_outage(outcome: Outcome) -> None:
+    """Otherwise a provider that takes and hangs would get it again for ever."""
+    verdict = again(outcome, A_DOWN, OPEN, provider="b", tried=("a",), is_walk_unknown=True)
 
-    assert [getattr(result, "bugs", None) for result in results] == [1, 2, None]
-    assert results[2] == End(Status.FAILED, Reason.POISON)
-    assert doubtful == End(Status.UNKNOWN, Reason.POISON)
-
-
-def test_a_bug_in_an_outage_waits_too(make_job):
-    """It burns nothing while nothing is up, and still does not go round in a hot circle."""
-    again = verdict(make_job(), Outcome.TRANSIENT, (A_DOWN,), is_bug=True)
-
-    assert (again.attempt, again.due_at) == (0, NOW + 8.0)
+    assert verdict.attempt == 1
+    assert verdict.tried == ()
 
 
-@pytest.mark.parametrize(
-    ("job", "end"),
-    [
-        ({}, None),
-        ({"cancel_requested": True}, End(Status.CANCELLED, Reason.CANCELLED)),
-        ({"expires_at": NOW}, End(Status.EXPIRED, Reason.EXPIRED)),
-        ({"expires_at": NOW, "is_doubtful": True}, End(Status.UNKNOWN, Reason.EXPIRED)),
-        ({"cancel_requested": True, "is_doubtful": True}, End(Status.UNKNOWN, Reason.CANCELLED)),
-    ],
-)
-def test_a_waiting_job_that_nobody_wants_is_not_sent(make_job, job, end):
-    """Asked of each job as it leaves the lane."""
-    assert given_up(make_job(**job), NOW) == end
+@pytest.mark.parametrize(("is_doubtful", "status"), [(False, "failed"), (True, "unknown")])
+def test_the_last_attempt_ends_it_as_exhausted(is_doubtful: bool, status: str) -> None:
+    """Attempts include the first; with a lost answer behind it nobody can say `failed`."""
+    verdict = verdict_of(Outcome.TRANSIENT, attempt=MAX_ATTEMPTS - 1, is_doubtful=is_doubtful)
+
+    assert verdict == End(Status(status), Reason.EXHAUSTED)
 
 
-@pytest.mark.parametrize(
-    ("walk", "route", "attempt"),
-    [
-        ({"is_walk_burning": True}, (A_UP, DOWN[0]), 2),
-        ({"is_walk_burning": True}, (A_DOWN, DOWN[0]), 1),
-        ({"is_walk_unknown": True}, (A_DOWN, DOWN[0]), 2),
-        ({}, (A_UP, THROTTLED), 1),
-    ],
-)
-def test_a_walk_that_led_nowhere_begins_anew_by_the_same_rule(make_job, walk, route, attempt):
-    """It waited for a provider that is shut meanwhile: the walk ends as if it had just failed."""
-    job = make_job(tried=("a",), attempt=1, **walk)
+def test_retry_after_is_a_floor_for_the_next_attempt() -> None:
+    """The provider's wish counts at the end of a walk that burnt."""
+    verdict = again(make_answer(Outcome.TRANSIENT, retry_after_s=77.0))
 
-    assert begin_anew(job, route, RULES) is None
-    assert (job.tried, job.attempt) == ((), attempt)
-    assert not job.is_walk_burning
-    assert not job.is_walk_unknown
+    assert verdict.due_at == NOW + 77.0
 
 
-@pytest.mark.parametrize(
-    ("is_doubtful", "status"), [(False, Status.FAILED), (True, Status.UNKNOWN)]
-)
-def test_a_walk_that_led_nowhere_may_have_been_the_last(make_job, is_doubtful, status):
-    """`max_attempts` holds here as well."""
-    job = make_job(tried=("a",), attempt=2, is_walk_burning=True, is_doubtful=is_doubtful)
+def test_the_end_of_a_walk_by_a_lost_answer_waits_at_least_for_the_receipt() -> None:
+    """The longer of the grace and the back-off."""
+    short = again(Outcome.UNKNOWN)
+    long = again(make_answer(Outcome.UNKNOWN, retry_after_s=2 * GRACE_S))
 
-    assert begin_anew(job, (A_UP, DOWN[0]), RULES) == End(status, Reason.EXHAUSTED)
-
-
-# --- properties ----------------------------------------------------------------------------
-
-STATES = tuple(
-    RouteState("", circuit, is_enabled=enabled, is_throttled=throttled)
-    for circuit, enabled, throttled in product(
-        ("closed", "open", "half_open"), (True, False), (True, False)
-    )
-)
-STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(Outcome),
-        st.booleans(),
-        st.sampled_from(STATES),
-        st.sampled_from(STATES),
-        st.sampled_from("ab"),
-        st.booleans(),
-        st.booleans(),
-    ),
-    max_size=40,
-)
+    assert (short.due_at, short.waiting) == (NOW + GRACE_S, "receipt")
+    assert (long.due_at, long.waiting) == (NOW + 2 * GRACE_S, "receipt")
 
 
-def named(state, provider):
-    return RouteState(
-        provider, state.circuit, is_enabled=state.is_enabled, is_throttled=state.is_throttled
-    )
+# --- calls that never left -----------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=500)
-@given(steps=STEPS, delivery=st.sampled_from(Delivery), gone_after=st.integers(0, 60))
-def test_whatever_comes_the_promises_hold(make_job, steps, delivery, gone_after):
-    """Attempts stay in bounds, doubt stays, and at most once is at most once."""
-    job = make_job(delivery=delivery)
-    was_doubtful = may_be_out = False
+@pytest.mark.parametrize("outcome", NEVER_SENT)
+@pytest.mark.parametrize("delivery", Delivery)
+@pytest.mark.parametrize("is_doubtful", [False, True])
+def test_a_call_that_never_left_changes_nothing(
+    outcome: Outcome, delivery: Delivery, is_doubtful: bool
+) -> None:
+    """Back to the head of the lane at once, as it was."""
+    past: dict[str, Any] = {
+        "tried": ("a",), "attempt": 2, "is_doubtful": is_doubtful, "is_walk_unknown": True,
+        "is_walk_burning": True, "probes": 3, "bugs": 1,
+    }  # fmt: skip
 
-    for n, (outcome, is_sure, a_state, b_state, provider, is_probe, is_bug) in enumerate(steps):
-        job.cancel_requested = n >= gone_after
-        route = (named(a_state, "a"), named(b_state, "b"))
-        call = Call(job, n, provider, is_probe=is_probe)
-        answer = Answer(outcome, "x", surely_not_accepted=is_sure, is_bug=is_bug)
-        result = judge(call, answer, route, RULES, NOW)
+    verdict = again(outcome, A_UP, CLOSED, provider="b", delivery=delivery, **past)
 
-        may_be_out |= outcome is Outcome.UNKNOWN
-        if isinstance(result, End):
-            if may_be_out:
-                assert result.status in (Status.SENT, Status.UNKNOWN)
-            return
-        was_doubtful |= outcome is Outcome.UNKNOWN
-        assert result.attempt < RETRY.max_attempts
-        assert result.attempt - job.attempt in (0, 1)
-        assert result.is_doubtful == was_doubtful
-        assert result.bugs < 3
-        if delivery is Delivery.AT_MOST_ONCE and outcome in FAILURES:
-            assert is_sure
-        if result.attempt > job.attempt:
-            assert result.due_at is not None
-            assert result.tried == ()
-        job.tried, job.attempt, job.bugs = result.tried, result.attempt, result.bugs
-        job.is_walk_unknown, job.is_walk_burning = result.is_walk_unknown, result.is_walk_burning
+    assert verdict == Again(None, past.pop("tried"), past.pop("attempt"), **past)
+
+
+# --- probes and bugs -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outcome", [Outcome.THROTTLED, Outcome.TRANSIENT, Outcome.MISCONFIGURED])
+@pytest.mark.parametrize(("probes", "wait_s"), [(0, 1.0), (1, 2.0), (4, 16.0)])
+def test_a_failed_probe_steps_back_so_that_the_next_one_is_another(
+    outcome: Outcome, probes: int, wait_s: float
+) -> None:
+    """Further each time; it costs no attempt while nothing stands open."""
+    verdict = again(outcome, A_DOWN, OPEN, is_probe=True, probes=probes)
+
+    assert (verdict.due_at, verdict.waiting) == (NOW + wait_s, "retry")
+    assert (verdict.attempt, verdict.probes) == (0, probes + 1)
+
+
+def test_a_failed_probe_goes_on_to_a_fallback_that_stands_open() -> None:
+    """It need not wait for the circuit that it tried out."""
+    verdict = again(Outcome.TRANSIENT, A_DOWN, CLOSED, is_probe=True)
+
+    assert (verdict.due_at, verdict.tried, verdict.probes) == (None, ("a",), 1)
+
+
+@pytest.mark.parametrize("state", [CLOSED, OPEN])
+@pytest.mark.parametrize(("is_doubtful", "status"), [(False, "failed"), (True, "unknown")])
+def test_a_third_bug_ends_it_as_poison(state: RouteState, is_doubtful: bool, status: str) -> None:
+    """The same notification must not make our own code fail for ever."""
+    bug = make_answer(Outcome.TRANSIENT, is_bug=True)
+
+    verdict = verdict_of(bug, A_UP, state, bugs=POISON_BUGS - 1, is_doubtful=is_doubtful)
+
+    assert verdict == End(Status(status), Reason.POISON)
+
+
+def test_a_bug_waits_even_in_an_outage() -> None:
+    """Otherwise it would meet the bug again at once."""
+    verdict = again(make_answer(Outcome.TRANSIENT, is_bug=True), A_DOWN, OPEN)
+
+    assert (verdict.due_at, verdict.bugs, verdict.attempt) == (NOW + 1.0, 1, 0)
