@@ -12,6 +12,8 @@ from collections.abc import Collection
 from clarion.domain.notification import Priority
 
 CRITICAL_SHARE = 0.9
+MAX_IDLE_FLOWS = 1000
+"""About so many flows that have nothing waiting are remembered before somebody looks."""
 WEIGHTS = {Priority.HIGH: 8, Priority.NORMAL: 4, Priority.LOW: 1}
 
 
@@ -21,6 +23,7 @@ class FairClock:
     def __init__(self) -> None:
         self.virtual_at = 0.0
         self._last: dict[str, float] = {}
+        self._forget_at = 2 * MAX_IDLE_FLOWS
 
     def stamp(self, flow: str, cost: float = 1.0, weight: float = 1.0) -> float:
         """Return the stamp of the flow's next job."""
@@ -31,20 +34,20 @@ class FairClock:
     def took(self, vt: float) -> None:
         """A job with this stamp was taken: time goes on, never back."""
         self.virtual_at = max(self.virtual_at, vt)
-        if len(self._last) > 2 * MAX_IDLE_FLOWS:
+        if len(self._last) > self._forget_at:
             self._forget_idle()
 
     def restore(self, last: dict[str, float], virtual_at: float) -> None:
         """Go on from what the disk knows."""
         self._last = dict(last)
         self.virtual_at = virtual_at
+        self._forget_idle()
 
     def _forget_idle(self) -> None:
         # A flow whose last stamp is passed would start at V anyway.
         self._last = {flow: vt for flow, vt in self._last.items() if vt > self.virtual_at}
-
-
-MAX_IDLE_FLOWS = 1000
+        # Where most flows still wait, looking at all of them again has to be earned first.
+        self._forget_at = 2 * (len(self._last) + MAX_IDLE_FLOWS)
 
 
 class PriorityShare:

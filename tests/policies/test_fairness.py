@@ -172,3 +172,19 @@ def test_no_flow_gets_ahead_of_another_that_waits(steps: list[tuple[str, bool]])
                 assert served_since[waiting][taken] <= 2
             for gone in served_since.keys() - {each[2] for each in line}:
                 served_since[gone] = Counter()
+
+
+def test_many_waiting_flows_are_not_looked_at_with_each_take() -> None:
+    """100,000 tenants with a message each: a take costs the same as with one."""
+    clock, looks = FairClock(), 0
+    for number in range(100_000):
+        clock.stamp(f"flow-{number}")
+        clock.stamp(f"flow-{number}")
+
+    before = clock._last
+    for _ in range(1000):
+        clock.took(1.0)
+        looks += clock._last is not before
+        before = clock._last
+
+    assert looks <= 1
