@@ -52,13 +52,13 @@ from clarion.domain.notification import Call, Job, JobState, ProviderCall
 from clarion.domain.outcome import Answer, Outcome
 from clarion.errors import LaneClosed, LaneFull, StorageUnavailable
 from clarion.policies.admission import admit
-from clarion.policies.allotment import Allotment, probe_rank, still_tried
+from clarion.policies.allotment import Allotment, probe_rank
 from clarion.policies.clock import Clock
 from clarion.policies.identifier import IdSource
 from clarion.policies.lane_book import LaneBook
 from clarion.policies.lane_route import LaneRoute
 from clarion.policies.routing import Wants
-from clarion.policies.verdict import Again, End, begin_anew, given_up, judge
+from clarion.policies.verdict import Again, End, begin_anew, given_up, judge, worn_out
 from clarion.storage.command import CancelResult, LoadedLane
 from clarion.telemetry.metrics import Metrics
 
@@ -262,7 +262,7 @@ class Queue(Actor):
         now = self._clock.now()
         calls: list[Call] = []
         while (job := self._take(places)) is not None:
-            end = given_up(job, now) or self._end_walk(job)
+            end = given_up(job, now) or worn_out(job, self._route.states, self._settings.rules)
             if end is not None:
                 self._writes.end(job, None, end)
                 continue
@@ -272,12 +272,6 @@ class Queue(Actor):
                 break
             calls.append(places.call(job, room, now))
         return calls
-
-    def _end_walk(self, job: Job) -> End | None:
-        states = self._route.states
-        if still_tried(states, job) == job.tried:
-            return None
-        return begin_anew(job, states, self._settings.rules)
 
     def _take(self, places: Allotment) -> Job | None:
         return self._book.line.take(
@@ -298,6 +292,9 @@ class Queue(Actor):
         demand = self._demand
         is_asked = demand is not None and is_mine and demand.id == message.demand
         calls = [call for call in message.calls if self._book.adopt(call)]
+        for call in calls:
+            if call.provider in call.job.tried:
+                begin_anew(call.job, self._route.states)
         if demand is None or not is_asked or self._is_draining:
             self._recall(calls, "its demand is void")
             calls = []

@@ -17,6 +17,7 @@ from typing import assert_never
 
 from clarion.domain.notification import Call, Delivery, Job, Reason, Status
 from clarion.domain.outcome import Answer, Outcome
+from clarion.policies.allotment import still_tried
 from clarion.policies.retry import RetrySettings, delay_s
 from clarion.policies.routing import RouteState
 
@@ -94,15 +95,24 @@ def given_up(job: Job, now: float) -> End | None:
     return None
 
 
-def begin_anew(job: Job, route: Sequence[RouteState], rules: Rules) -> End | None:
-    """Send a job whose walk led nowhere back to the start of its route; or end it, exhausted.
+def worn_out(job: Job, route: Sequence[RouteState], rules: Rules) -> End | None:
+    """Return the end of a job whose walk led nowhere, where that was its last attempt."""
+    if still_tried(route, job) == job.tried:
+        return None
+    is_burnt = _is_burnt(route, job.is_walk_unknown, job.is_walk_burning)
+    is_last = job.attempt + is_burnt >= rules.retry.max_attempts
+    return dead(job, Reason.EXHAUSTED) if is_last else None
 
-    The disk learns of it with the next call's end: until then it would come to the same again.
+
+def begin_anew(job: Job, route: Sequence[RouteState]) -> None:
+    """Let a job whose walk led nowhere start over.
+
+    Only once a call's intent is durable, so that its end writes it down: a job that waits stands
+    in the lane as its row does, or it is lost when it is left to the disk.
     """
     job.attempt += _is_burnt(route, job.is_walk_unknown, job.is_walk_burning)
     job.tried = ()
     job.is_walk_unknown = job.is_walk_burning = False
-    return dead(job, Reason.EXHAUSTED) if job.attempt >= rules.retry.max_attempts else None
 
 
 def _is_burnt(route: Sequence[RouteState], is_unknown: bool, is_burning: bool) -> bool:

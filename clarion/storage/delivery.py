@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, bindparam, case, delete, or_, update
 
-from clarion.domain.notification import Call, JobState, Status
+from clarion.domain.notification import Call, JobState, Reason, Status
 from clarion.domain.outcome import Outcome
 from clarion.storage.bulk import INSERT_CALLS, INTEND
 from clarion.storage.command import Defer, Intend, Settle
@@ -146,8 +146,10 @@ def settle(tx: Transaction, command: Settle) -> bool:
 
 def _is_attempt(command: Settle) -> bool:
     # The job's own number counts the walks that went on; the one that ends it is not in there.
+    # It is exhausted only by one that burnt, whatever its last call came to.
     record = command.record
-    return record is not None and record.outcome not in _BURNS_NO_ATTEMPT
+    is_burnt = record is not None and record.outcome not in _BURNS_NO_ATTEMPT
+    return is_burnt or command.reason == Reason.EXHAUSTED
 
 
 def defer(tx: Transaction, command: Defer) -> bool:

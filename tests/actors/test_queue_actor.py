@@ -352,6 +352,24 @@ async def test_a_walk_whose_last_provider_shuts_begins_anew(house):
     assert (again.provider, again.job.tried, again.job.attempt) == ("alpha", (), 1)
 
 
+async def test_a_walk_that_was_to_begin_anew_stands_as_its_row_does_until_that_is_durable(house):
+    """Where the intent is not written, memory and disk agree; or a refill would not find it."""
+    house.lane.tell(Route(1, CLOSED))
+    (call,) = await house.let_go(1)
+    house.lane.tell(Settled(call, Answer(Outcome.TRANSIENT, "http_500", "", True)))
+    house.lane.tell(Route(1, (CLOSED[0], RouteState("beta", "open"))))
+    await house.settle()
+    house.store.connection.execute("PRAGMA query_only = 1")
+
+    house.demand(Place("alpha", 1))
+    answer = await house.next(Dispatch)
+
+    assert answer.calls == []
+    assert not answer.wants.fresh
+    assert answer.wants.walking == {"alpha"}
+    house.store.connection.execute("PRAGMA query_only = 0")
+
+
 async def test_a_paused_lane_takes_no_work_and_goes_on_accepting(house):
     """Resumed, it hints."""
     await house.lane.ask(PauseLane())

@@ -8,7 +8,7 @@ from clarion.domain.notification import Call, Reason, Status
 from clarion.domain.outcome import Answer, Outcome
 from clarion.policies.retry import RetrySettings
 from clarion.policies.routing import RouteState
-from clarion.policies.verdict import Again, End, Rules, begin_anew, judge
+from clarion.policies.verdict import Again, End, Rules, begin_anew, judge, worn_out
 
 NOW = 1000.0
 RULES = Rules(RetrySettings(max_attempts=3, initial_delay=8.0, jitter=False), 30.0, lambda: 0.5)
@@ -33,7 +33,9 @@ def test_a_walk_whose_last_provider_shuts_ends_by_the_rule_of_an_answer(
     """It waited for a slot of `b`; what it has come to burns an attempt, or does not."""
     job = make_job(tried=("a",), attempt=1, **walk)
 
-    assert begin_anew(job, route, RULES) is None
+    assert worn_out(job, route, RULES) is None
+    begin_anew(job, route)
+
     assert (job.tried, job.attempt) == ((), attempt)
     assert not job.is_walk_burning
     assert not job.is_walk_unknown
@@ -46,7 +48,7 @@ def test_a_walk_that_led_nowhere_may_have_been_the_last(make_job, is_doubtful, s
     """`max_attempts` holds here as well."""
     job = make_job(tried=("a",), attempt=2, is_walk_burning=True, is_doubtful=is_doubtful)
 
-    assert begin_anew(job, (A_UP, B_DOWN), RULES) == End(status, Reason.EXHAUSTED)
+    assert worn_out(job, (A_UP, B_DOWN), RULES) == End(status, Reason.EXHAUSTED)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.THROTTLED, Outcome.MISCONFIGURED])

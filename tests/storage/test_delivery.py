@@ -141,9 +141,29 @@ def test_the_call_that_ends_it_is_an_attempt_if_its_outcome_burns_one(desk, outc
     job = desk.sending(attempt=2)
     record = desk.record(job, outcome=outcome)
 
-    desk.run(desk.settlement(job, 1, Status.FAILED, "exhausted", record=record))
+    desk.run(desk.settlement(job, 1, Status.CANCELLED, "cancelled", record=record))
 
     assert desk.record_row(job)["attempts"] == attempts
+
+
+@pytest.mark.parametrize("outcome", ["transient", "throttled", "misconfigured"])
+def test_an_exhausted_one_had_all_its_attempts_whatever_the_last_call_came_to(desk, outcome):
+    """An earlier call of its last walk burnt, or there would have been another one."""
+    job = desk.sending(attempt=4)
+    record = desk.record(job, outcome=outcome)
+
+    desk.run(desk.settlement(job, 1, Status.FAILED, "exhausted", record=record))
+
+    assert desk.record_row(job)["attempts"] == 5
+
+
+def test_one_that_is_exhausted_while_it_waits_had_all_its_attempts(desk):
+    """The rest of its route shut, and its last walk is over without another call."""
+    job = desk.accepted(attempt=4)
+
+    desk.run(desk.settlement(job, None, Status.FAILED, "exhausted"))
+
+    assert desk.record_row(job)["attempts"] == 5
 
 
 def test_the_mark_of_a_possible_duplicate_stays_with_the_record(desk):
