@@ -29,7 +29,8 @@ class Output:
 
     def line(self, text: str) -> None:
         """Print one line of the result."""
-        print(clean(text))
+        # At once: in a pipe it would come behind what is said to the person meanwhile.
+        print(clean(text), flush=True)
 
     def note(self, text: str) -> None:
         """Say something to the person at the terminal."""

@@ -225,6 +225,9 @@ class Simulation:
             yield
 
     def _hear(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
+        if self.is_dead:
+            # A dead process says nothing, and its tasks are taken down in no order.
+            raise structlog.DropEvent
         words = " ".join(f"{key}={event[key]}" for key in event if key not in _UNHEARD)
         self.note(f"log {event['event']} {words}")
         return event
