@@ -298,8 +298,9 @@ class Engine:
         self.is_draining = True
         try:
             async with asyncio.timeout(self.settings.server.drain):
-                for route in self._routes:
-                    await self._drain_lane(f"queue:{route.channel}")
+                # All at once: a lane that is told late takes work until then.
+                lanes = (self._drain_lane(f"queue:{route.channel}") for route in self._routes)
+                await asyncio.gather(*lanes)
         except TimeoutError:
             log.warning("drain_incomplete", left="calls still out keep their intent on disk")
 

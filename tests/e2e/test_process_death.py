@@ -100,6 +100,26 @@ async def test_sigterm_lets_calls_end_and_exits_with_0(house):
     assert house.ended(stats) == {"sent": stats["accepted"]}
 
 
+async def test_every_lane_stops_taking_work_at_once(house):
+    """While one lane's slow call ends, the other lane must not go on and on."""
+    mail, texts = await house.sendgrid(), await house.twilio()
+    mail.latency_s, texts.latency_s = 1.0, 0.02
+    house.configure(
+        {"mail": mail.settings(), "texts": texts.settings(bulkhead={"max_concurrent": 2})},
+        {"email": ["mail"], "sms": ["texts"]},
+    )
+    clarion = await house.start()
+    await house.send_all(clarion.client, [house.sms(n) for n in range(2000)])
+    await house.send_all(clarion.client, [house.email(1)])
+    await mail.wait_for(lambda: mail.in_flight == 1)
+    before = texts.ledger.seen
+
+    assert await clarion.terminate() == 0
+
+    assert mail.deliveries.total() == 1
+    assert texts.ledger.seen - before <= 20
+
+
 async def test_a_full_disk_refuses_and_keeps(house):
     """Accepting answers 503, reading goes on, and all recovers when space returns."""
     provider = await house.sendgrid()
