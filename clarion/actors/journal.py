@@ -50,10 +50,11 @@ class _News:
     promoted: list[Job] = field(default_factory=list)
     cancelled: list[command.CancelResult] = field(default_factory=list)
     expired: list[str] = field(default_factory=list)
+    received: list[str] = field(default_factory=list)
 
     @property
     def has_writes(self) -> bool:
-        return bool(self.ended or self.promoted or self.cancelled or self.expired)
+        return bool(self.ended or self.promoted or self.cancelled or self.expired or self.received)
 
 
 class Journal(Actor):
@@ -79,7 +80,8 @@ class Journal(Actor):
 
     @handles(
         command.Accept, command.Intend, command.Settle, command.Defer, command.Promote,
-        command.Cancel, command.Expire, command.Refill, command.LoadTimers, command.Discard,
+        command.Cancel, command.Receive, command.Expire, command.Refill, command.LoadTimers,
+        command.Discard,
     )  # fmt: skip
     def submit(self, message: command.Command) -> None:
         """Hand a command to the writer; its result comes back with a later `Committed`."""
@@ -137,12 +139,12 @@ class Journal(Actor):
                 news.promoted.extend(done.result or ())
             case command.Cancel():
                 self._cancelled(done.command, done, news, ended)
+            case command.Receive():
+                self._received(done.command, done, news, ended)
             case command.Expire():
                 self._expired(done.command, done, news, ended)
-            case command.Refill():
-                self._refilled(done.command, done)
-            case command.LoadTimers():
-                self._timers_loaded(done.command, done)
+            case command.Refill() | command.LoadTimers():
+                self._loaded(done.command, done)
             case _:
                 _answer(done)
         if done.error is not None:
@@ -202,11 +204,30 @@ class Journal(Actor):
                 self._count_end(cancel.channel, result.status, "cancelled")
         _answer(done)
 
+    def _received(
+        self, receive: command.Receive, done: Done, news: _News, ended: list[Ended]
+    ) -> None:
+        for each in done.result or ():
+            if each.new is None:
+                continue
+            self._metrics.ended(receive.channel, each.new).inc()
+            if each.has_ended_job:
+                news.received.append(each.id)
+                ended.append(Ended(each.id, each.new))
+                self._metrics.delivery_seconds(receive.channel).observe(each.waited_s)
+        _answer(done)
+
     def _expired(self, expire: command.Expire, done: Done, news: _News, ended: list[Ended]) -> None:
         for job_id, status in done.result or ():
             news.expired.append(job_id)
             ended.append(Ended(job_id, status))
             self._count_end(expire.channel, status, "expired")
+
+    def _loaded(self, read: command.Refill | command.LoadTimers, done: Done) -> None:
+        if isinstance(read, command.Refill):
+            self._refilled(read, done)
+        else:
+            self._timers_loaded(read, done)
 
     def _refilled(self, refill: command.Refill, done: Done) -> None:
         jobs, is_spilled = done.result if done.error is None else ([], True)
@@ -225,7 +246,9 @@ def _tell_news(queue: Ref, news: _News, origin: int) -> None:
     if news.asked:
         queue.tell(Accepted(news.accepted, news.asked, origin))
     if news.has_writes:
-        queue.tell(Written(news.ended, news.promoted, news.cancelled, news.expired, origin))
+        queue.tell(
+            Written(news.ended, news.promoted, news.cancelled, news.expired, news.received, origin)
+        )
 
 
 def _answer(done: Done) -> None:

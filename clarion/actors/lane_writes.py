@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from clarion.actors.runtime import Ref, Reply
-from clarion.domain.notification import Call, Draft, Job, ProviderCall
+from clarion.domain.notification import Call, Draft, Job, ProviderCall, Status
 from clarion.domain.outcome import Answer, Outcome
+from clarion.domain.receipt import Receipt
 from clarion.policies.clock import Clock
 from clarion.policies.verdict import Again, End
 from clarion.storage import command
@@ -92,6 +93,16 @@ class LaneWrites:
     def cancel(self, job_id: str, reply: Any = None) -> None:
         """Cancel one notification; its row decides."""
         self._tell(command.Cancel(self._channel, job_id, self._clock.now(), reply=reply))
+
+    def receive(self, receipts: Sequence[Receipt], reply: Any) -> None:
+        """Keep what a provider told; the rows decide what follows."""
+        self._tell(command.Receive(self._channel, receipts, self._clock.now(), reply=reply))
+
+    def note(self, record: ProviderCall | None, job: Job) -> None:
+        """Note the end of a call whose notification a receipt ended."""
+        if record is not None:
+            # Its row is gone: of the settlement nothing but the record is written.
+            self.end(job, record.number, End(Status.SENT), record=record)
 
     def control(self, value: str, who: str, reply: Any) -> None:
         """Remember whether the lane is "paused" or "running"."""

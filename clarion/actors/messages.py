@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from clarion.domain.notification import Call, Draft, Job, Status
 from clarion.domain.outcome import Answer, Health
+from clarion.domain.receipt import Receipt
 from clarion.policies.routing import RouteState, Wants
 from clarion.storage.command import CancelResult
 
@@ -58,6 +59,13 @@ class CancelNotification(Request):
     """Cancel one notification. Replies with `storage.command.CancelResult`."""
 
     id: str
+
+
+@dataclass(slots=True, eq=False)
+class ReceiveReceipts(Request):
+    """Keep what a provider told. Replies with one `storage.command.Received` per receipt."""
+
+    receipts: Sequence[Receipt]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +127,8 @@ class Written(Internal):
     promoted: Sequence[Job]
     cancelled: Sequence[CancelResult]
     expired: Sequence[str]
+    received: Sequence[str]
+    """Ids of jobs that a receipt ended, waiting or with a call out."""
     origin: int
 
 

@@ -36,6 +36,7 @@ from clarion.actors.messages import (
     PauseLane,
     Ready,
     Recalled,
+    ReceiveReceipts,
     Refilled,
     ReportLane,
     ResumeLane,
@@ -287,7 +288,7 @@ class Queue(Actor):
         if is_mine:
             for call in message.asked:
                 self._book.intending.pop(call.job.id, None)
-                if message.error is not None:
+                if not self._book.is_over(call.job.id) and message.error is not None:
                     self._book.line.push(call.job)
         demand = self._demand
         is_asked = demand is not None and is_mine and demand.id == message.demand
@@ -335,6 +336,10 @@ class Queue(Actor):
         call.job = known.job
         now = self._clock.now()
         record = record_of(call, answer, now)
+        if self._book.is_over(call.job.id):
+            self._writes.note(record, call.job)
+            self._tell_drained()
+            return
         verdict = judge(call, answer, self._route.states, self._settings.rules, now)
         match verdict:
             case End():
@@ -420,6 +425,8 @@ class Queue(Actor):
             self._cancelled(result)
         for job_id in message.expired:
             self._book.forget(job_id)
+        for job_id in message.received:
+            self._book.received(job_id)
         if message.promoted:
             self._hint()
 
@@ -457,6 +464,12 @@ class Queue(Actor):
     def cancel(self, message: CancelNotification) -> object:
         """Cancel one notification; the row decides, in the order of the writes."""
         self._writes.cancel(message.id, self.reply)
+        return NO_REPLY
+
+    @handles(ReceiveReceipts)
+    def receive(self, message: ReceiveReceipts) -> object:
+        """Keep what a provider told of notifications; the rows decide what follows."""
+        self._writes.receive(message.receipts, self.reply)
         return NO_REPLY
 
     @handles(PauseLane)

@@ -12,6 +12,7 @@ from typing import Any, assert_never
 from clarion.domain.instant import rfc3339
 from clarion.domain.notification import Notification, ProviderCall, Reason, Status
 from clarion.domain.outcome import HOST_BUSY, HOST_THROTTLED, Outcome
+from clarion.domain.receipt import KeptReceipt
 
 WAITS_ITS_TURN = "It was accepted and waits in the queue for its turn."
 _TWICE = "It may have arrived twice, because an earlier try ended without a clear answer."
@@ -211,12 +212,15 @@ def _time(at: float) -> str:
 def timeline(notification: Notification) -> list[dict[str, Any]]:
     """Return what happened, oldest first.
 
-    `event` is "accepted", "call" or "probe" (a call that ended), "calling" (one that is out),
-    "waiting" (for `reason`, until `at`), or the final status.
+    `event` is "accepted", "call" or "probe" (a call that ended), "receipt" (what a provider told
+    later, its own word as `outcome`), "calling" (a call that is out), "waiting" (for `reason`,
+    until `at`), or the final status.
     """
+    calls = [(call.ended_at, _call_event(call)) for call in notification.calls]
+    told = [(one.received_at, _receipt_event(one)) for one in notification.receipts]
     return [
         _event(notification.created_at, "accepted"),
-        *(_call_event(call) for call in notification.calls),
+        *(event for _, event in sorted(calls + told, key=lambda pair: pair[0])),
         *_present(notification),
     ]
 
@@ -253,6 +257,18 @@ def _call_event(call: ProviderCall) -> dict[str, Any]:
         considered=call.considered,
     )
     return event | {"why": call.why, "started_at": rfc3339(call.started_at)}
+
+
+def _receipt_event(receipt: KeptReceipt) -> dict[str, Any]:
+    event = _event(
+        receipt.received_at,
+        "receipt",
+        provider=receipt.provider,
+        outcome=receipt.event,
+        reason=receipt.code or None,
+        detail=receipt.detail or None,
+    )
+    return event | {"happened_at": rfc3339(receipt.at)}
 
 
 def _present(notification: Notification) -> list[dict[str, Any]]:

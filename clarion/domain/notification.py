@@ -8,6 +8,7 @@ RFC 3339 text at the HTTP edge only. Durations are float seconds from a monotoni
     scheduled ──> queued <──> sending ──> sent ──> delivered | undelivered
         │           │            ├─────> failed ──(redrive)──> queued
         │           │            └─────> unknown ──> sent | delivered | undelivered | queued
+        │           ├──────────> sent | delivered | undelivered (by a receipt; `sending` too)
         └───────────┴──────────> expired | cancelled | unknown | failed (poison) | suppressed
 """
 
@@ -15,7 +16,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clarion.domain.receipt import KeptReceipt
 
 
 class Channel(StrEnum):
@@ -73,15 +77,16 @@ class Status(StrEnum):
 LIVE = frozenset({Status.SCHEDULED, Status.QUEUED, Status.SENDING})
 
 _ENDS = {Status.EXPIRED, Status.CANCELLED, Status.UNKNOWN, Status.FAILED, Status.SUPPRESSED}
+_BY_RECEIPT = {Status.SENT, Status.DELIVERED, Status.UNDELIVERED}
 MOVES: dict[Status, frozenset[Status]] = {
     Status.SCHEDULED: frozenset({Status.QUEUED, Status.SENDING, *_ENDS}),
-    Status.QUEUED: frozenset({Status.SENDING, *_ENDS}),
-    Status.SENDING: frozenset({Status.QUEUED, Status.SENT, *_ENDS}),
+    Status.QUEUED: frozenset({Status.SENDING, *_BY_RECEIPT, *_ENDS}),
+    Status.SENDING: frozenset({Status.QUEUED, *_BY_RECEIPT, *_ENDS}),
     Status.SENT: frozenset({Status.DELIVERED, Status.UNDELIVERED}),
     Status.DELIVERED: frozenset(),
     Status.UNDELIVERED: frozenset(),
     Status.FAILED: frozenset({Status.QUEUED}),
-    Status.UNKNOWN: frozenset({Status.SENT, Status.DELIVERED, Status.UNDELIVERED, Status.QUEUED}),
+    Status.UNKNOWN: frozenset({Status.QUEUED, *_BY_RECEIPT}),
     Status.EXPIRED: frozenset(),
     Status.CANCELLED: frozenset(),
     Status.SUPPRESSED: frozenset(),
@@ -99,6 +104,8 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     CANCELLED = "cancelled"
     UNKNOWN_OUTCOME = "unknown_outcome"
+    PROVIDER = "provider"
+    """The provider took it and failed; neither the recipient nor the message is to blame."""
 
 
 class JobState(IntEnum):
@@ -277,6 +284,8 @@ class Notification:
     reference: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     calls: tuple[ProviderCall, ...] = ()
+    receipts: tuple[KeptReceipt, ...] = ()
+    """What providers told later, in the order in which it came."""
     held: bool = False
     held_reason: str | None = None
     discarded_at: float | None = None

@@ -32,6 +32,8 @@ class LaneBook:
         self._promoting: dict[str, Job] = {}
         self._dispatched: dict[str, None] = {}
         self._inherited: set[str] = set()
+        self._over: set[str] = set()
+        """Of calls on their way or out: the ids of jobs that a receipt has ended meanwhile."""
 
     def inherit(self, jobs: Sequence[Job], now: float) -> None:
         """Take over calls that a forerunner let go: answers may come, or their deadlines."""
@@ -168,6 +170,12 @@ class LaneBook:
         self._inherited.discard(job_id)
         return is_inherited
 
+    def is_over(self, job_id: str) -> bool:
+        """Say, once, whether a receipt ended the job while its call was out."""
+        is_over = job_id in self._over
+        self._over.discard(job_id)
+        return is_over
+
     # --- leaving ---------------------------------------------------------------------------
 
     def forget(self, job_id: str, *, was_scheduled: bool | None = None) -> None:
@@ -178,3 +186,12 @@ class LaneBook:
             was_scheduled = waiting is not None and waiting.state is JobState.SCHEDULED
         self.scheduled -= was_scheduled
         self.line.discard(job_id)
+
+    def received(self, job_id: str) -> None:
+        """Drop a job that a receipt ended; a call of it that is out has to come back all the same.
+
+        Meanwhile it may have been put to wait again: that write found no row.
+        """
+        if job_id in self.in_flight or job_id in self.intending:
+            self._over.add(job_id)
+        self.forget(job_id)

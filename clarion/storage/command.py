@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from clarion.domain.notification import Call, Content, Draft, Job, ProviderCall, Status
+from clarion.domain.receipt import Receipt
 
 
 @dataclass(slots=True, eq=False)
@@ -165,6 +166,36 @@ class CancelResult:
 
 
 @dataclass(slots=True, eq=False)
+class Receive(Command):
+    """Keep what a provider told, and make the moves that follow; decided on the rows.
+
+    A job that a receipt ends is deleted even while a call of it is out: its end is only noted.
+    Result: a list, one `Received` per receipt in order.
+    """
+
+    receipts: Sequence[Receipt]
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What became of a receipt: "moved", "kept", "repeated", or "unknown" (no such message)."""
+
+    verdict: str
+    id: str
+    old: Status | None = None
+    new: Status | None = None
+    """Set where it moved the notification."""
+    waited_s: float = 0.0
+    """Since the notification was accepted."""
+
+    @property
+    def has_ended_job(self) -> bool:
+        """Whether Clarion has nothing more to do for it, and had before."""
+        return self.new is not None and self.old is not None and self.old.is_live
+
+
+@dataclass(slots=True, eq=False)
 class Expire(Command):
     """End up to `limit` waiting (not sending) jobs of the lane whose time is over.
 
@@ -272,5 +303,5 @@ class Discard(Command):
 __all__ = [
     "Accept", "AcceptedRow", "Call", "Cancel", "CancelResult", "Command", "ConflictRow", "Content",
     "Defer", "Discard", "Expire", "Intend", "Load", "LoadTimers", "LoadedLane", "Promote",
-    "ProviderCall", "Refill", "ReplayedRow", "SetControl", "Settle", "Sweep",
+    "ProviderCall", "Receive", "Received", "Refill", "ReplayedRow", "SetControl", "Settle", "Sweep",
 ]  # fmt: skip

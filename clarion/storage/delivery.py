@@ -5,15 +5,15 @@ These run for every notification: one row write for an intent, three for a settl
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, bindparam, case, delete, or_, update
+from sqlalchemy import ColumnElement, bindparam, case, delete, or_, select, update
 
-from clarion.domain.notification import Call, JobState, Reason, Status
+from clarion.domain.notification import Call, JobState, ProviderCall, Reason, Status
 from clarion.domain.outcome import Outcome
 from clarion.storage.bulk import INSERT_CALLS, INTEND
 from clarion.storage.command import Defer, Intend, Settle
 from clarion.storage.ending import END_WAITING_JOB, ENDED_JOB, End, close
 from clarion.storage.row import call_row, tried_text
-from clarion.storage.schema import jobs
+from clarion.storage.schema import jobs, receipts
 from clarion.storage.statement import (
     NULL,
     ONE,
@@ -80,6 +80,14 @@ DEFER = prepare(
 )
 """id, number, then `_PROGRESS`."""
 
+FIND_MOVE = prepare(
+    select(receipts.c.moved_to)
+    .where(receipts.c.notification_id == bindparam("id"), receipts.c.moved_to.is_not(None))
+    .limit(1),
+    "id",
+)
+"""id -> a move that a receipt made, if one did."""
+
 _BURNS_NO_ATTEMPT = frozenset(
     {Outcome.THROTTLED, Outcome.MISCONFIGURED, Outcome.REFUSED, Outcome.RECALLED}
 )
@@ -129,6 +137,7 @@ def settle(tx: Transaction, command: Settle) -> bool:
     else:
         row = tx.execute(END_CALLED_JOB, (job.id, command.number)).fetchone()
     if row is None:
+        _note_ended(tx, record)
         return False
     if record is not None:
         tx.write_later(INSERT_CALLS, call_row(record))
@@ -163,8 +172,15 @@ def defer(tx: Transaction, command: Defer) -> bool:
         command.is_walk_burning, command.probes, command.bugs,
     )  # fmt: skip
     if not tx.execute(DEFER, values).rowcount:
+        _note_ended(tx, command.record)
         return False
     if command.record is not None:
         tx.write_later(INSERT_CALLS, call_row(command.record))
     tx.move(command.job.channel, Status.SENDING, Status.QUEUED)
     return True
+
+
+def _note_ended(tx: Transaction, record: ProviderCall | None) -> None:
+    """Note the end of a call whose notification a receipt ended while it was out."""
+    if record is not None and tx.execute(FIND_MOVE, (record.notification_id,)).fetchone():
+        tx.write_later(INSERT_CALLS, call_row(record))

@@ -15,7 +15,7 @@ import math
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
@@ -28,12 +28,14 @@ from clarion.domain.notification import Notification, Status
 from clarion.errors import Fault, InvalidNotification, StorageUnavailable
 from clarion.policies.clock import SystemClock
 from clarion.storage.connection import connect_reader, storage_failure
-from clarion.storage.row import Row, Undecodable, fetch, read_call, read_notification
+from clarion.storage.row import Row, Undecodable, fetch, read_call, read_notification, read_receipt
 from clarion.storage.search import (
     CONTROLS,
     COUNTS,
+    FIND_CHANNEL,
     GET,
     GET_CALLS,
+    GET_RECEIPTS,
     Filter,
     Search,
     dead_letters,
@@ -81,6 +83,10 @@ class Reader:
     async def get(self, id: str) -> Notification | None:
         """Return a notification as it stands now, with its calls; None if there is none."""
         return await self._ask(lambda connection: _get(connection, id))
+
+    async def channels(self, ids: Collection[str]) -> dict[str, str]:
+        """Return the channel of each of these notifications that there is."""
+        return await self._ask(lambda connection: _channels(connection, ids))
 
     async def find(
         self,
@@ -194,7 +200,14 @@ def _get(connection: sqlite3.Connection, id: str) -> Notification | None:
     if not rows:
         return None
     calls = tuple(read_call(row) for row in fetch(connection, GET_CALLS, (id,)))
-    return read_notification(rows[0], calls)
+    told = [read_receipt(id, row) for row in fetch(connection, GET_RECEIPTS, (id,))]
+    told.sort(key=lambda receipt: receipt.received_at)
+    return read_notification(rows[0], calls, tuple(told))
+
+
+def _channels(connection: sqlite3.Connection, ids: Collection[str]) -> dict[str, str]:
+    found = {id: connection.execute(FIND_CHANNEL, (id,)).fetchone() for id in ids}
+    return {id: row[0] for id, row in found.items() if row is not None}
 
 
 def _find(connection: sqlite3.Connection, wanted: Filter, before: str, limit: int) -> Page:

@@ -19,6 +19,7 @@ from clarion.domain.notification import (
     ProviderCall,
     Status,
 )
+from clarion.domain.receipt import KeptReceipt
 
 Row = tuple[Any, ...]
 
@@ -229,7 +230,21 @@ def _read_considered(text: str | None) -> tuple[tuple[str, str], ...]:
     return tuple((str(provider), str(why)) for provider, why in pairs)
 
 
-def read_notification(row: Row, calls: tuple[ProviderCall, ...] = ()) -> Notification:
+def read_receipt(id: str, row: Row) -> KeptReceipt:
+    """Return the receipt of a row of `search.GET_RECEIPTS`, or raise `Undecodable`."""
+    provider, event, code, detail, at, received_at, call, moved_to = row
+    try:
+        return KeptReceipt(
+            provider, event, code, detail, at, received_at, call,
+            None if moved_to is None else Status(moved_to),
+        )  # fmt: skip
+    except _FAULTS as error:
+        raise Undecodable(id) from error
+
+
+def read_notification(
+    row: Row, calls: tuple[ProviderCall, ...] = (), receipts: tuple[KeptReceipt, ...] = ()
+) -> Notification:
     """Return the notification of a row of `search.SHOWN`, or raise `Undecodable`.
 
     While a job exists (its state is not None), its columns say how the notification stands. A
@@ -265,6 +280,7 @@ def read_notification(row: Row, calls: tuple[ProviderCall, ...] = ()) -> Notific
             reference=reference,
             metadata=_shown_object(metadata),
             calls=calls,
+            receipts=receipts,
             discarded_at=discarded_at,
         )
     except _FAULTS as error:

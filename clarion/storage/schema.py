@@ -119,6 +119,25 @@ provider_calls = Table(
 )
 """Every call that ended; only ever added to."""
 
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("notification_id", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("call", Integer),
+    Column("code", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("moved_to", Text),
+    Column("at", NUMBER, nullable=False),
+    Column("received_at", NUMBER, nullable=False),
+    PrimaryKeyConstraint("notification_id", "provider", "key"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""What providers told later; one event of one message once, whenever and however often it came."""
+
 flows = Table(
     "flows",
     metadata,

@@ -24,7 +24,14 @@ from sqlalchemy import (
 
 from clarion.domain.notification import JobState, Status
 from clarion.storage import schema
-from clarion.storage.schema import controls, counts, jobs, notifications, provider_calls
+from clarion.storage.schema import (
+    controls,
+    counts,
+    jobs,
+    notifications,
+    provider_calls,
+    receipts,
+)
 from clarion.storage.statement import aside, literal, prepare
 
 _job = jobs.c
@@ -67,6 +74,19 @@ GET_CALLS = prepare(
     select(*_call).where(_call.notification_id == bindparam("id")).order_by(_call.number), "id"
 )
 """id -> the columns of `provider_calls`, in the order of the calls."""
+
+_receipt = receipts.c
+GET_RECEIPTS = prepare(
+    select(
+        _receipt.provider, _receipt.event, _receipt.code, _receipt.detail, _receipt.at,
+        _receipt.received_at, _receipt.call, _receipt.moved_to,
+    ).where(_receipt.notification_id == bindparam("id")),
+    "id",
+)  # fmt: skip
+"""id -> what providers told, as `row.read_receipt` takes it."""
+
+FIND_CHANNEL = prepare(select(_record.channel).where(_record.id == bindparam("id")), "id")
+"""id -> channel."""
 
 COUNTS = prepare(
     select(counts.c.channel, counts.c.status, func.sum(counts.c.n)).group_by(

@@ -1,7 +1,7 @@
 """The SQLite store: opens the file, holds the one writing transaction, applies commands to it.
 
-What a command does stands in `acceptance`, `delivery`, `ending`, `lane` and `sweep`; when a
-transaction begins and ends is the business of `writer`, which also owns the thread.
+What a command does stands in `acceptance`, `delivery`, `ending`, `receipt`, `lane` and `sweep`;
+when a transaction begins and ends is the business of `writer`, which also owns the thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from clarion.errors import Fault, SettingsError, StorageUnavailable
 from clarion.policies.clock import SystemClock
-from clarion.storage import acceptance, command, delivery, ending, lane, sweep
+from clarion.storage import acceptance, command, delivery, ending, lane, receipt, sweep
 from clarion.storage.connection import connect_writer, migrate, storage_failure
 from clarion.storage.lock import FileLock
 from clarion.storage.schema import controls
@@ -39,6 +39,7 @@ _HANDLERS: dict[type[command.Command], Callable[[Transaction, Any], Any]] = {
     command.Defer: delivery.defer,
     command.Promote: lane.promote,
     command.Cancel: ending.cancel,
+    command.Receive: receipt.receive,
     command.Expire: ending.expire,
     command.Discard: ending.discard,
     command.Sweep: sweep.sweep,

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from clarion.domain.notification import Status
-from clarion.storage import acceptance, bulk, delivery, ending, lane, search, sweep
+from clarion.storage import acceptance, bulk, delivery, ending, lane, receipt, search, sweep
 
 PLANS = [
     (lane.LOAD_READY, "jobs_ready (channel=? AND priority=? AND (vt,id)>(?,?))"),
@@ -29,6 +29,15 @@ PLANS = [
     (bulk.END_NOTIFICATIONS.sql[8], "provider_calls USING PRIMARY KEY (notification_id=?)"),
     (ending.FIND_EXPIRED_BY_CHOICE, "jobs_expiry (channel=? AND expires_at<?)"),
     (ending.FIND_EXPIRED_BY_DEFAULT, "jobs USING PRIMARY KEY (id<?)"),
+    (delivery.FIND_MOVE, "receipts USING PRIMARY KEY (notification_id=?)"),
+    (receipt.FIND, "notifications USING INDEX sqlite_autoindex_notifications_1 (id=?)"),
+    (receipt.FIND, "jobs USING PRIMARY KEY (id=?)"),
+    (receipt.FIND_CALLS, "provider_calls USING PRIMARY KEY (notification_id=?)"),
+    (receipt.FIND_KEPT, "receipts USING PRIMARY KEY (notification_id=? AND provider=? AND key=?)"),
+    (receipt.COUNT_KEPT, "receipts USING PRIMARY KEY (notification_id=?)"),
+    (receipt.MOVE, "notifications USING INDEX sqlite_autoindex_notifications_1 (id=?)"),
+    (search.FIND_CHANNEL, "notifications USING INDEX sqlite_autoindex_notifications_1 (id=?)"),
+    (search.GET_RECEIPTS, "receipts USING PRIMARY KEY (notification_id=?)"),
     (lane.LOAD_FLOWS, "flows USING PRIMARY KEY (channel=?)"),
     (lane.FIND_CONTROL, "controls USING PRIMARY KEY (kind=? AND name=?)"),
     (ending.END_JOB, "jobs USING PRIMARY KEY (id=?)"),
@@ -63,7 +72,7 @@ SMALL = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("module", [acceptance, delivery, ending, lane, search, sweep])
+@pytest.mark.parametrize("module", [acceptance, delivery, ending, lane, receipt, search, sweep])
 def test_no_statement_is_left_out(module):
     """A new statement gets its plan here, or a reason why it needs none."""
     planned = {sql for sql, _ in PLANS}

@@ -1,0 +1,200 @@
+"""Dead letters and what people do about them: redrives, discards, and what a request may ask.
+
+::
+
+    running ──> done          every dead letter of the filter was looked at
+       └──────> cancelled     by a person; what was moved by then goes on
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import isfinite
+from typing import Any
+
+from clarion.domain.instant import parse_instant
+from clarion.domain.notification import Reason
+from clarion.domain.text import line_fault
+from clarion.errors import Fault, InvalidNotification
+
+DEFAULT_RATE = 10.0
+"""Notifications a second: some probes' worth for a provider that has just come back."""
+MAX_RATE = 1000.0
+MAX_TEXT = 1000
+
+DEAD_REASONS = (Reason.EXHAUSTED, Reason.PERMANENT, Reason.RECIPIENT, Reason.POISON)
+
+
+class RedriveState(StrEnum):
+    """Where a redrive stands."""
+
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadFilter:
+    """Which dead letters; None means any. `since` is inclusive, `until` is not (epoch seconds)."""
+
+    reason: str | None = None
+    provider: str | None = None
+    channel: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+    def matches(self, channel: str, reason: str | None, provider: str | None) -> bool:
+        """Say whether a dead letter that ended in the right time is meant."""
+        return (
+            self.channel in (None, channel)
+            and self.reason in (None, reason)
+            and self.provider in (None, provider)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveRequest:
+    """What a person asked for."""
+
+    filter: DeadFilter
+    rate: float = DEFAULT_RATE
+    """Notifications a second at most."""
+    is_dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RedrivePart:
+    """The part of a redrive that concerns one lane (a row of `redrives`)."""
+
+    id: str
+    channel: str
+    wanted: DeadFilter
+    rate: float
+    state: RedriveState
+    matched: int
+    """How many there were when it began; corrected at the end."""
+    moved: int
+    skipped: int
+    """Gone or unreadable when it was their turn."""
+    who: str
+    created_at: float
+    updated_at: float
+    ended_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Redrive:
+    """A redrive over all its lanes."""
+
+    parts: tuple[RedrivePart, ...]
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self.parts[0].id
+
+    @property
+    def state(self) -> RedriveState:
+        """Running while some part is; cancelled where a part was."""
+        states = {part.state for part in self.parts}
+        for state in (RedriveState.RUNNING, RedriveState.CANCELLED):
+            if state in states:
+                return state
+        return RedriveState.DONE
+
+
+@dataclass(frozen=True, slots=True)
+class Intervention:
+    """What a person did about a notification (a row of `interventions`)."""
+
+    at: float
+    event: str
+    """"redriven", "discarded" or "resolved"."""
+    who: str
+    detail: str
+
+
+# --- requests --------------------------------------------------------------------------------
+
+
+def redrive_request(fields: Mapping[str, Any], channels: Sequence[str]) -> RedriveRequest:
+    """Read the body of a request for a redrive or a discard; null counts as left out.
+
+    Raises InvalidNotification with every fault.
+    """
+    known = _readers(channels)
+    found: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for name, value in fields.items():
+        if value is None and name in known:
+            continue
+        try:
+            found[name] = _read(name, value, known)
+        except ValueError as error:
+            faults.append(Fault(str(error), f"/{_pointer(name)}"))
+    if faults:
+        raise InvalidNotification(faults)
+    is_dry_run, rate = found.pop("dry_run", False), found.pop("rate", DEFAULT_RATE)
+    return RedriveRequest(DeadFilter(**found), rate, is_dry_run)
+
+
+Read = Callable[[Any], Any]
+
+
+def _readers(channels: Sequence[str]) -> dict[str, Read]:
+    return {
+        "reason": _choice(DEAD_REASONS),
+        "provider": _line,
+        "channel": _choice(channels),
+        "since": parse_instant,
+        "until": parse_instant,
+        "dry_run": _flag,
+        "rate": _rate,
+    }
+
+
+def _read(name: str, value: Any, known: Mapping[str, Read]) -> Any:
+    if name not in known:
+        raise ValueError(f"there is no field {name[:100]!r}; there are {', '.join(known)}")
+    try:
+        return known[name](value)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
+
+
+def _choice(choices: Sequence[str]) -> Read:
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return value
+
+    return read
+
+
+def _line(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be a text")
+    fault = line_fault(value, MAX_TEXT)
+    if fault is not None:
+        raise ValueError(fault)
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def _rate(value: Any) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not isfinite(value) or not 0 < value <= MAX_RATE:
+        raise ValueError(f"must be a number of notifications a second, up to {MAX_RATE:g}")
+    return float(value)
+
+
+def _pointer(name: str) -> str:
+    escaped = name[:100].replace("~", "~0").replace("/", "~1")
+    return escaped.encode("utf-8", "backslashreplace").decode()
