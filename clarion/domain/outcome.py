@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from clarion.domain.text import storable
+
 
 class Outcome(StrEnum):
     """What a call came to."""
@@ -40,7 +42,11 @@ HOST_THROTTLED = "host_throttled"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The end of one call, as its provider's adapter understood it."""
+    """The end of one call, as its provider's adapter understood it.
+
+    A provider may say what is no text; an answer holds what a store can keep all the same, or
+    the end of the call could not be written down, and its notification would never end.
+    """
 
     outcome: Outcome
     reason: str
@@ -59,6 +65,13 @@ class Answer:
     """True where it tells of this recipient's host alone (a webhook's), nothing of the provider."""
     is_bug: bool = False
     """True where our own code failed; the traceback is in the log."""
+
+    def __post_init__(self) -> None:
+        # The class is frozen, but this is still its making.
+        for name in ("detail", "provider_message_id"):
+            said = getattr(self, name)
+            if said and not said.isprintable():
+                object.__setattr__(self, name, storable(said))
 
 
 @dataclass(frozen=True, slots=True)

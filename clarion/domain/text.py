@@ -22,6 +22,7 @@ _VALUE_BYTES = 8
 
 _UNFIT_IN_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _UNFIT_IN_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 Report = Callable[[str, str], None]
 """Takes a fault: the sentence and the JSON pointer."""
@@ -48,6 +49,11 @@ def _unfit(pattern: re.Pattern[str], value: str) -> str | None:
         return f"holds a lone surrogate (U+{code:04X}) at character {found.start()}"
     kind = "a line break" if found.group() in "\n\r\x85\u2028\u2029" else "a control character"
     return f"holds {kind} (U+{code:04X}) at character {found.start()}"
+
+
+def storable(value: str) -> str:
+    """Replace what a store cannot hold: for text that nobody can be asked to correct."""
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
 
 
 def size_bytes(value: str) -> int:

@@ -18,6 +18,7 @@ from clarion.domain.text import (
     pointer_to,
     shown,
     size_bytes,
+    storable,
     text_fault,
     type_name,
 )
@@ -154,6 +155,17 @@ def test_names_from_outside_are_shown_short_and_printable() -> None:
     assert shown("a\x1b") == "'a\\x1b'"
     assert len(shown("x" * 1000)) == 60
     assert shown(5) == "'int'"
+
+
+@given(st.text(st.characters(codec=None)))
+def test_any_text_can_be_made_storable(text: str) -> None:
+    """UTF-8 holds it, PostgreSQL too, and what was fit is as it was."""
+    kept = storable(text)
+
+    kept.encode()
+    assert "\0" not in kept
+    assert len(kept) == len(text)
+    assert all(new in (old, "\ufffd") for old, new in zip(text, kept, strict=True))
 
 
 def test_sizes_are_those_of_utf8() -> None:
