@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Protocol, cast
 from clarion.errors import NotFound
 from clarion.policies.clock import Clock
 from clarion.providers.base import Adapter
+from clarion.providers.callback import ReceiptReader
 from clarion.providers.setting import AdapterConfig
 
 KINDS: Mapping[str, str] = {
@@ -62,6 +63,16 @@ class UnknownKind(NotFound):
         near = difflib.get_close_matches(kind, KINDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(KINDS))}"
         self.args = (f"there is no provider kind {kind!r}; {hint}",)
+
+
+def receipt_reader(
+    kind: str, name: str, config: AdapterConfig, *, public_url: str
+) -> ReceiptReader | None:
+    """Return what reads the callbacks of a provider; None where its kind reports nothing later."""
+    make = getattr(adapter_class(kind), "receipts", None)
+    if make is None:
+        return None
+    return cast(ReceiptReader, make(name, config, public_url=public_url))
 
 
 def adapter_class(kind: str) -> AdapterClass:

@@ -1,27 +1,23 @@
 """SendGrid's v3 Mail Send, over aiohttp.
 
-Our id travels as `custom_args.clarion_id`, which SendGrid repeats in every event it reports. It
+Our id and the number of the call travel as `custom_args`, which SendGrid repeats in every event. It
 has no key against duplicates. A 202 means taken, not delivered; its body is empty.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, ClassVar
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pydantic import Field, SecretStr, field_validator
 
 from clarion.domain.notification import Content
 from clarion.domain.outcome import Answer, Health, Outcome
 from clarion.policies.clock import Clock
 from clarion.providers.base import Outgoing, Wire, answer_for_exception, flaw_in_headers
+from clarion.providers.callback import ReceiptReader
 from clarion.providers.http_session import BROKEN, HttpReply, HttpSession
 from clarion.providers.http_status import (
     Ruling,
@@ -29,6 +25,7 @@ from clarion.providers.http_status import (
     reset_after_s,
     retry_after_s,
 )
+from clarion.providers.sendgrid_receipt import SendGridReceipts, verification_key
 from clarion.providers.sendgrid_rule import SendGridError, errors_of, ruling_for
 from clarion.providers.setting import AdapterConfig, Address, BaseUrl, OneLine, require
 from clarion.telemetry.mask import mask_address, mask_text
@@ -62,10 +59,8 @@ class SendGridConfig(AdapterConfig):
     @field_validator("event_public_key")
     @classmethod
     def _is_public_key(cls, text: str) -> str:
-        if text and not _is_ec_key(text):
-            raise ValueError(
-                "copy the verification key of the Event Webhook settings page as it is"
-            )
+        if text:
+            verification_key(text)
         return text
 
 
@@ -99,6 +94,17 @@ class SendGrid:
             self._sender["name"] = config.from_name
         headers = {"Authorization": f"Bearer {self._key}", "Accept": "application/json"}
         self._http = HttpSession(max_concurrent, headers)
+
+    @classmethod
+    def receipts(
+        cls,
+        name: str,
+        config: SendGridConfig,
+        *,
+        public_url: str = "",  # noqa: ARG003 - Twilio signs it, SendGrid does not
+    ) -> ReceiptReader:
+        """Return what reads the event webhook of the provider `name`."""
+        return SendGridReceipts(name, config.event_public_key)
 
     async def open(self) -> None:
         """Make the session."""
@@ -137,7 +143,10 @@ class SendGrid:
             "personalizations": [
                 {
                     "to": [{"email": content.to}],
-                    "custom_args": {"clarion_id": outgoing.notification_id},
+                    "custom_args": {
+                        "clarion_id": outgoing.notification_id,
+                        "clarion_call": str(outgoing.call),
+                    },
                 }
             ],
             "from": self._sender,
@@ -212,11 +221,3 @@ def _health_of_scopes(document: Any) -> Health:
     if "mail.send" not in scopes:
         return Health(False, 'the API key lacks the "mail.send" permission', is_misconfigured=True)
     return Health(True, "SendGrid answers and the key may send mail")
-
-
-def _is_ec_key(text: str) -> bool:
-    try:
-        key = load_der_public_key(base64.b64decode(text, validate=True))
-    except (binascii.Error, ValueError, UnsupportedAlgorithm):
-        return False
-    return isinstance(key, EllipticCurvePublicKey)

@@ -5,7 +5,8 @@ ignores its time limit, may repeat a POST, logs what it sends and drops the head
 its exceptions are siblings without the answer: `_Transport` takes the place of all that.
 
 Our id travels in the query of the status callback, since a message has no other field that Twilio
-repeats. Twilio has no key against duplicates.
+repeats; the number of the call beside it, for a receipt of a message whose answer got lost. Twilio
+has no key against duplicates.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from twilio.rest import Client  # type: ignore[import-untyped]
 from clarion.domain.outcome import Answer, Health, Outcome
 from clarion.policies.clock import Clock
 from clarion.providers.base import Outgoing, Wire, answer_for_exception, flaw_in_headers
+from clarion.providers.callback import ReceiptReader
 from clarion.providers.http_session import BROKEN, HttpReply, HttpSession
 from clarion.providers.http_status import Ruling, http_default, retry_after_s
 from clarion.providers.setting import AdapterConfig, BaseUrl, require
 from clarion.providers.twilio_code import RULINGS
+from clarion.providers.twilio_receipt import TwilioReceipts
 from clarion.telemetry.mask import mask_address, mask_text
 
 _SENDER = re.compile(r"\+[1-9]\d{6,14}|\d{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
@@ -139,6 +142,11 @@ class Twilio:
         )  # fmt: skip
         self._client.api.base_url = config.base_url
 
+    @classmethod
+    def receipts(cls, name: str, config: TwilioConfig, *, public_url: str = "") -> ReceiptReader:
+        """Return what reads the status callbacks of the provider `name`."""
+        return TwilioReceipts(name, config.auth_token.get_secret_value(), public_url)
+
     async def open(self) -> None:
         """Make the session."""
         await self._http.open()
@@ -191,7 +199,9 @@ class Twilio:
         else:
             form["from_"] = self._config.from_number
         if self._callback_url:
-            query = urlencode({"clarion_id": outgoing.notification_id})
+            query = urlencode(
+                {"clarion_id": outgoing.notification_id, "clarion_call": outgoing.call}
+            )
             form["status_callback"] = f"{self._callback_url}?{query}"
         return form
 
