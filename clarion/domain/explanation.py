@@ -14,6 +14,7 @@ from clarion.domain.notification import Notification, ProviderCall, Reason, Stat
 from clarion.domain.outcome import HOST_BUSY, HOST_THROTTLED, Outcome
 from clarion.domain.receipt import KeptReceipt
 
+BROUGHT_BACK = "An operator has put it back into the queue; it waits for its turn."
 WAITS_ITS_TURN = "It was accepted and waits in the queue for its turn."
 _TWICE = "It may have arrived twice, because an earlier try ended without a clear answer."
 
@@ -78,7 +79,17 @@ def _explain_queued(
             return f"{_last_try(notification)}; it is tried again {when}."
     if notification.provider is None:
         return WAITS_ITS_TURN
+    if _is_brought_back(notification):
+        return BROUGHT_BACK
     return f"{_last_try(notification)}; it goes on to the next provider as soon as one is free."
+
+
+def _is_brought_back(notification: Notification) -> bool:
+    """Whether nothing was tried since a person put it back into the queue."""
+    if not notification.interventions:
+        return False
+    call = _last_call(notification)
+    return call is None or call.ended_at <= notification.interventions[-1].at
 
 
 def _explain_grace(notification: Notification, now: float) -> str:
@@ -214,13 +225,17 @@ def timeline(notification: Notification) -> list[dict[str, Any]]:
 
     `event` is "accepted", "call" or "probe" (a call that ended), "receipt" (what a provider told
     later, its own word as `outcome`), "calling" (a call that is out), "waiting" (for `reason`,
-    until `at`), or the final status.
+    until `at`), "redriven", "discarded" or "resolved" (by a person), or the final status.
     """
     calls = [(call.ended_at, _call_event(call)) for call in notification.calls]
     told = [(one.received_at, _receipt_event(one)) for one in notification.receipts]
+    done = [
+        (one.at, _event(one.at, one.event, detail=f"{one.who}: {one.detail}".removesuffix(": ")))
+        for one in notification.interventions
+    ]
     return [
         _event(notification.created_at, "accepted"),
-        *(event for _, event in sorted(calls + told, key=lambda pair: pair[0])),
+        *(event for _, event in sorted(calls + told + done, key=lambda pair: pair[0])),
         *_present(notification),
     ]
 

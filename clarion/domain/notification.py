@@ -259,6 +259,17 @@ class ProviderCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Intervention:
+    """What a person did about a notification that had ended (a row of `interventions`)."""
+
+    at: float
+    event: str
+    """"redriven", "discarded" or "resolved"."""
+    who: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Notification:
     """A notification as users see it; `held`, `held_reason` and `explanation` are added on top."""
 
@@ -286,6 +297,8 @@ class Notification:
     calls: tuple[ProviderCall, ...] = ()
     receipts: tuple[KeptReceipt, ...] = ()
     """What providers told later, in the order in which it came."""
+    interventions: tuple[Intervention, ...] = ()
+    """What people did about it, in that order."""
     held: bool = False
     held_reason: str | None = None
     discarded_at: float | None = None

@@ -16,7 +16,7 @@ from typing import Any
 
 from clarion.domain.instant import parse_instant
 from clarion.domain.notification import Reason
-from clarion.domain.text import line_fault
+from clarion.domain.text import line_fault, pointer_to
 from clarion.errors import Fault, InvalidNotification
 
 DEFAULT_RATE = 10.0
@@ -105,17 +105,6 @@ class Redrive:
         return RedriveState.DONE
 
 
-@dataclass(frozen=True, slots=True)
-class Intervention:
-    """What a person did about a notification (a row of `interventions`)."""
-
-    at: float
-    event: str
-    """"redriven", "discarded" or "resolved"."""
-    who: str
-    detail: str
-
-
 # --- requests --------------------------------------------------------------------------------
 
 
@@ -133,7 +122,7 @@ def redrive_request(fields: Mapping[str, Any], channels: Sequence[str]) -> Redri
         try:
             found[name] = _read(name, value, known)
         except ValueError as error:
-            faults.append(Fault(str(error), f"/{_pointer(name)}"))
+            faults.append(Fault(str(error), pointer_to("", name)))
     if faults:
         raise InvalidNotification(faults)
     is_dry_run, rate = found.pop("dry_run", False), found.pop("rate", DEFAULT_RATE)
@@ -193,8 +182,3 @@ def _rate(value: Any) -> float:
     if not is_number or not isfinite(value) or not 0 < value <= MAX_RATE:
         raise ValueError(f"must be a number of notifications a second, up to {MAX_RATE:g}")
     return float(value)
-
-
-def _pointer(name: str) -> str:
-    escaped = name[:100].replace("~", "~0").replace("/", "~1")
-    return escaped.encode("utf-8", "backslashreplace").decode()

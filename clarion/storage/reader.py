@@ -19,15 +19,18 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 
-from clarion.domain.notification import Notification, Status
+from clarion.domain.notification import Intervention, Notification, Status
+from clarion.domain.redrive import DeadFilter, Redrive
 from clarion.errors import Fault, InvalidNotification, StorageUnavailable
 from clarion.policies.clock import SystemClock
 from clarion.storage.connection import connect_reader, storage_failure
+from clarion.storage.redrive import FIND_REDRIVE, LIST_REDRIVES, read_part
 from clarion.storage.row import Row, Undecodable, fetch, read_call, read_notification, read_receipt
 from clarion.storage.search import (
     CONTROLS,
@@ -35,9 +38,11 @@ from clarion.storage.search import (
     FIND_CHANNEL,
     GET,
     GET_CALLS,
+    GET_INTERVENTIONS,
     GET_RECEIPTS,
     Filter,
     Search,
+    count_dead_letters,
     dead_letters,
     search,
 )
@@ -125,6 +130,23 @@ class Reader:
         before = _open_cursor(cursor, 2) if cursor else [math.inf, _NEWEST]
         return await self._ask(lambda connection: _dead(connection, wanted, before, limit))
 
+    async def count_dead_letters(self, wanted: DeadFilter) -> dict[str, int]:
+        """Return how many `failed` ones that nobody discarded there are, by channel."""
+        given = {name: value for name, value in asdict(wanted).items() if value is not None}
+        query = count_dead_letters(frozenset(given))
+        return dict(await self._ask(lambda connection: _fetch(connection, query, given)))
+
+    async def redrive(self, id: str) -> Redrive | None:
+        """Return a redrive as it stands now; None if there is none."""
+        rows = await self._ask(lambda connection: fetch(connection, FIND_REDRIVE, (id,)))
+        return Redrive(tuple(read_part(row) for row in rows)) if rows else None
+
+    async def redrives(self, limit: int = 50) -> list[Redrive]:
+        """Return the redrives, the latest first."""
+        rows = await self._ask(lambda connection: fetch(connection, LIST_REDRIVES, (limit,)))
+        parts = [read_part(row) for row in rows]
+        return [Redrive(tuple(each)) for _, each in groupby(parts, key=lambda part: part.id)]
+
     async def stats(self) -> dict[str, Any]:
         """Return the counts of one instant: `accepted` equals the sum of `by_status`."""
         rows = await self._ask(lambda connection: connection.execute(COUNTS).fetchall())
@@ -202,7 +224,8 @@ def _get(connection: sqlite3.Connection, id: str) -> Notification | None:
     calls = tuple(read_call(row) for row in fetch(connection, GET_CALLS, (id,)))
     told = [read_receipt(id, row) for row in fetch(connection, GET_RECEIPTS, (id,))]
     told.sort(key=lambda receipt: receipt.received_at)
-    return read_notification(rows[0], calls, tuple(told))
+    done = tuple(Intervention(*row) for row in connection.execute(GET_INTERVENTIONS, (id,)))
+    return read_notification(rows[0], calls, tuple(told), done)
 
 
 def _channels(connection: sqlite3.Connection, ids: Collection[str]) -> dict[str, str]:

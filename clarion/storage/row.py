@@ -12,6 +12,7 @@ from typing import Any
 from clarion.domain.notification import (
     Content,
     Delivery,
+    Intervention,
     Job,
     JobState,
     Notification,
@@ -243,7 +244,10 @@ def read_receipt(id: str, row: Row) -> KeptReceipt:
 
 
 def read_notification(
-    row: Row, calls: tuple[ProviderCall, ...] = (), receipts: tuple[KeptReceipt, ...] = ()
+    row: Row,
+    calls: tuple[ProviderCall, ...] = (),
+    receipts: tuple[KeptReceipt, ...] = (),
+    interventions: tuple[Intervention, ...] = (),
 ) -> Notification:
     """Return the notification of a row of `search.SHOWN`, or raise `Undecodable`.
 
@@ -281,6 +285,7 @@ def read_notification(
             metadata=_shown_object(metadata),
             calls=calls,
             receipts=receipts,
+            interventions=interventions,
             discarded_at=discarded_at,
         )
     except _FAULTS as error:

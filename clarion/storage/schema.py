@@ -193,6 +193,48 @@ idempotency = Table(
 )
 """The first answer to each idempotency key; `tenant` is '' for requests without one."""
 
+redrives = Table(
+    "redrives",
+    metadata,
+    Column("id", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("wanted_reason", Text),
+    Column("wanted_provider", Text),
+    Column("wanted_channel", Text),
+    Column("wanted_since", NUMBER),
+    Column("wanted_until", NUMBER),
+    Column("rate", NUMBER, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("matched", Integer, nullable=False),
+    Column("moved", Integer, nullable=False),
+    Column("skipped", Integer, nullable=False),
+    Column("cursor_at", NUMBER, nullable=False),
+    Column("cursor_id", Text, nullable=False),
+    Column("last_vt", NUMBER, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("created_at", NUMBER, nullable=False),
+    Column("updated_at", NUMBER, nullable=False),
+    Column("ended_at", NUMBER),
+    PrimaryKeyConstraint("id", "channel"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""Redrives of dead letters, a row for each lane: what was wanted, how far it got, who asked."""
+
+interventions = Table(
+    "interventions",
+    metadata,
+    Column("notification_id", Text, nullable=False),
+    Column("at", NUMBER, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    PrimaryKeyConstraint("notification_id", "at", "event"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""What people did about notifications that had ended: redriven, discarded, resolved."""
+
 
 def _index(name: str, *columns: Column[Any], where: str | None = None) -> Index:
     condition = None if where is None else text(where)
@@ -205,6 +247,7 @@ IS_TIMED = "due_at IS NOT NULL"
 IS_EXPIRY_EXPLICIT = "is_expiry_explicit = 1"
 IS_DEAD = "status = 'failed'"
 IS_NOT_PLAIN = "status <> 'queued'"
+IS_RUNNING = "state = 'running'"
 HAS_REFERENCE = "reference IS NOT NULL"
 
 _job, _record = jobs.c, notifications.c
@@ -220,3 +263,4 @@ _index("notifications_reference", _record.reference, _record.id, where=HAS_REFER
 _index("notifications_status", _record.status, _record.channel, _record.id, where=IS_NOT_PLAIN)
 _index("notifications_dead", _record.updated_at, _record.id, where=IS_DEAD)
 _index("idempotency_expiry", idempotency.c.expires_at)
+_index("redrives_running", redrives.c.id, redrives.c.channel, where=IS_RUNNING)

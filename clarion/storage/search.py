@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     ColumnElement,
@@ -27,6 +27,7 @@ from clarion.storage import schema
 from clarion.storage.schema import (
     controls,
     counts,
+    interventions,
     jobs,
     notifications,
     provider_calls,
@@ -84,6 +85,15 @@ GET_RECEIPTS = prepare(
     "id",
 )  # fmt: skip
 """id -> what providers told, as `row.read_receipt` takes it."""
+
+_intervention = interventions.c
+GET_INTERVENTIONS = prepare(
+    select(_intervention.at, _intervention.event, _intervention.who, _intervention.detail)
+    .where(_intervention.notification_id == bindparam("id"))
+    .order_by(_intervention.at),
+    "id",
+)
+"""id -> what people did about it, the oldest first."""
 
 FIND_CHANNEL = prepare(select(_record.channel).where(_record.id == bindparam("id")), "id")
 """id -> channel."""
@@ -193,25 +203,45 @@ def _page(statement: Select[Any], key: ColumnElement[Any], names: frozenset[str]
     return Search(prepare(page.limit(bindparam("limit")), *ordered), ordered)
 
 
-@cache
-def dead_letters(names: frozenset[str]) -> Search:
-    """Return the search for dead letters that nobody discarded, the latest death first."""
-    conditions = {
+def _are_dead(names: frozenset[str]) -> list[ColumnElement[bool]]:
+    """Return the conditions of a dead letter that nobody discarded and the filters `names`."""
+    conditions: dict[str, ColumnElement[bool]] = {
         "reason": _is(_record.reason, "reason"),
         "provider": _is(_record.provider, "provider"),
         "channel": _is(aside(_record.channel), "channel"),
         "since": _record.updated_at >= bindparam("since"),
         "until": _record.updated_at < bindparam("until"),
     }
+    return [
+        # Literal, or SQLite does not see that the index of dead letters is meant.
+        cast("ColumnElement[bool]", text(f"notifications.{schema.IS_DEAD}")),
+        _record.discarded_at.is_(None),
+        *(conditions[name] for name in sorted(names)),
+    ]
+
+
+@cache
+def dead_letters(names: frozenset[str]) -> Search:
+    """Return the search for dead letters that nobody discarded, the latest death first."""
     ordered = (*sorted(names), "before_at", "before", "limit")
     statement = (
-        _records.where(text(f"notifications.{schema.IS_DEAD}"), _record.discarded_at.is_(None))
-        .where(*(conditions[name] for name in sorted(names)))
+        _records.where(*_are_dead(names))
         .where(
             tuple_(_record.updated_at, _record.id)
             < tuple_(bindparam("before_at"), bindparam("before"))
         )
         .order_by(_record.updated_at.desc(), _record.id.desc())
         .limit(bindparam("limit"))
+    )
+    return Search(prepare(statement, *ordered), ordered)
+
+
+@cache
+def count_dead_letters(names: frozenset[str]) -> Search:
+    """Return the question how many such dead letters there are: channel, n."""
+    ordered = tuple(sorted(names))
+    channel = aside(_record.channel)
+    statement = (
+        select(channel, func.count()).where(*_are_dead(names)).group_by(channel).order_by(channel)
     )
     return Search(prepare(statement, *ordered), ordered)

@@ -1,7 +1,8 @@
 """The SQLite store: opens the file, holds the one writing transaction, applies commands to it.
 
-What a command does stands in `acceptance`, `delivery`, `ending`, `receipt`, `lane` and `sweep`;
-when a transaction begins and ends is the business of `writer`, which also owns the thread.
+What a command does stands in `acceptance`, `delivery`, `ending`, `receipt`, `redrive`,
+`dead_letter`, `lane` and `sweep`; when a transaction begins and ends is the business of `writer`,
+which also owns the thread.
 """
 
 from __future__ import annotations
@@ -14,7 +15,18 @@ from typing import Any
 
 from clarion.errors import Fault, SettingsError, StorageUnavailable
 from clarion.policies.clock import SystemClock
-from clarion.storage import acceptance, command, delivery, ending, lane, receipt, sweep
+from clarion.storage import (
+    acceptance,
+    command,
+    dead_letter,
+    delivery,
+    ending,
+    lane,
+    receipt,
+    redrive,
+    redrive_command,
+    sweep,
+)
 from clarion.storage.connection import connect_writer, migrate, storage_failure
 from clarion.storage.lock import FileLock
 from clarion.storage.schema import controls
@@ -47,6 +59,13 @@ _HANDLERS: dict[type[command.Command], Callable[[Transaction, Any], Any]] = {
     command.Refill: lane.refill,
     command.LoadTimers: lane.load_timers,
     command.SetControl: set_control,
+    redrive_command.BeginRedrive: redrive.begin,
+    redrive_command.LoadRedrives: redrive.load_running,
+    redrive_command.CancelRedrive: redrive.cancel,
+    redrive_command.RedriveSome: redrive.redrive_some,
+    redrive_command.DiscardDead: dead_letter.discard_dead,
+    redrive_command.ResolveAsSent: redrive.resolve_as_sent,
+    redrive_command.ResolveAsRetry: redrive.resolve_as_retry,
 }
 _GATHERING = frozenset({command.Accept, command.Intend, command.Settle, command.Defer})
 """Those that know which of the gathered rows they need; for all others they are written first."""
