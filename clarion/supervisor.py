@@ -321,7 +321,7 @@ class Supervisor(Parent):
     def freed(self, message: Freed) -> None:
         """A call ended: its slot, the ramp, the limit and the circuit change together."""
         call = message.call
-        if len(self._reported_lanes) < len(self._lanes):
+        if call.job.channel not in self._reported_lanes:
             self._freed_early.add(call.key)
         gate, now = self._gates[call.provider], self._clock.monotonic()
         if message.answer.outcome is Outcome.MISCONFIGURED and call.is_probe:

@@ -14,6 +14,7 @@ from clarion.actors.messages import (
     CircuitReport,
     Demand,
     Dispatch,
+    Freed,
     LaneReport,
     Ready,
     Recalled,
@@ -25,6 +26,7 @@ from clarion.actors.messages import (
 from clarion.actors.provider_view import ProviderPlan
 from clarion.actors.runtime import Actor, Runtime, handles
 from clarion.domain.notification import Call, Content, Delivery, Job, JobState, Priority
+from clarion.domain.outcome import Answer, Outcome
 from clarion.errors import ClarionError
 from clarion.policies.clock import SystemClock
 from clarion.policies.gate import Gate
@@ -49,6 +51,8 @@ class Lane(Actor):
     @handles(ReportLane)
     def report(self, message: ReportLane) -> None:
         house = self._house
+        if self._channel in house.silent:
+            return
         if house.stale:
             earlier = message.epoch - 1
             house.root().tell(LaneReport(self._channel, earlier, 1, self._wants, house.stale))
@@ -103,6 +107,8 @@ class House:
         """What the lanes report as dispatched."""
         self.stale: tuple[Call, ...] = ()
         """What their answer to an earlier Supervisor, still on its way, reports."""
+        self.silent: set[str] = set()
+        """Channels whose lane does not report."""
 
     def root(self) -> Any:
         return self.runtime.ref("supervisor")
@@ -111,12 +117,17 @@ class House:
         plans = [RoutePlan(channel, ("shared",)) for channel in wants]
         gate = lambda: Gate("shared", 1, TokenBucket(0.0, 1, self.clock.monotonic))  # noqa: E731
         provider = ProviderPlan("shared", "outbox", tuple(wants), 1, 300.0, gate)
-        self.runtime.spawn(
-            "supervisor",
-            lambda: Supervisor(
+
+        def supervisor() -> Supervisor:
+            self.supervisor = Supervisor(
                 plans, [provider], children=self.children, memory=self.memory,
                 clock=self.clock, metrics=Metrics(), on_fatal=lambda _name: None,
-            ),
+            )  # fmt: skip
+            return self.supervisor
+
+        self.runtime.spawn(
+            "supervisor",
+            supervisor,
             on_crash=lambda _report: self.supervisor_crashed.set(),
         )  # fmt: skip
         for channel, wanted in wants.items():
@@ -226,6 +237,23 @@ async def test_a_report_that_was_asked_by_a_forerunner_is_not_believed(house):
     house.start(email=FRESH)
 
     assert (await house.next_demand("email")).places[0].n == 1
+
+
+async def test_a_lane_that_never_reports_costs_no_memory(house):
+    """What the other lanes' calls came to is not kept for it, however long it is down."""
+    house.silent = {"sms"}
+    house.start(email=FRESH, sms=Wants())
+    circuit = CircuitReport("shared", "closed", 0, None, 0)
+    async with asyncio.timeout(BOUND_S):
+        while "email" not in house.supervisor._reported_lanes:
+            await asyncio.sleep(0)
+
+    for number in range(100):
+        call = Call(a_job(), number, "shared")
+        house.root().tell(Freed(call, Answer(Outcome.ACCEPTED, "taken"), circuit))
+    await house.root().ask(Snapshot())
+
+    assert not house.supervisor._freed_early
 
 
 async def test_a_lane_that_has_stopped_already_is_no_crash(house):
