@@ -63,7 +63,8 @@ async def send_batch(request: web.Request) -> web.Response:
 
 def _result(index: int, found: Submission | ClarionError) -> dict[str, Any]:
     if isinstance(found, Submission):
-        return {"index": index, "id": found.id, "status": found.status}
+        result = {"index": index, "id": found.id, "status": found.status}
+        return {**result, "replayed": True} if found.is_replay else result
     return {"index": index, "problem": problem_of(found).document}
 
 

@@ -167,7 +167,15 @@ _PROVIDER = _object(
 _COUNTS: Schema = {"type": "object", "additionalProperties": _COUNT}
 _RESULT = {
     "oneOf": [
-        _object({"index": _COUNT, "id": _TEXT, "status": _STATUS}),
+        _object(
+            {
+                "index": _COUNT,
+                "id": _TEXT,
+                "status": _STATUS,
+                "replayed": _told(_BOOLEAN, "Its idempotency key was known: nothing new."),
+            },
+            ("index", "id", "status"),
+        ),
         _object({"index": _COUNT, "problem": _ref("Problem")}),
     ]
 }

@@ -341,6 +341,7 @@ async def test_items_carry_their_own_idempotency_keys(served, mail):
     header = await served.post(MANY, [mail], Idempotency_Key="k")
 
     assert first[0]["id"] == first[1]["id"] == second[0]["id"]
+    assert ["replayed" in each for each in first[:2] + second] == [False, True, True]
     assert first[2]["problem"]["type"].endswith("idempotency-conflict")
     assert header.status == 400
     assert "idempotency_key" in header.json["detail"]
