@@ -10,7 +10,7 @@ import http.client
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -20,6 +20,8 @@ DEFAULT_URL: Final = "http://127.0.0.1:8080"
 REQUEST_TIMEOUT_S: Final = 10.0
 """Twice what the server itself waits for an actor."""
 _PLAIN_BODY_CHARS: Final = 200
+_JSON: Final = "application/json"
+_NDJSON: Final = "application/x-ndjson"
 
 
 class ServerUnreachable(ClarionError):
@@ -35,13 +37,19 @@ class ServerUnreachable(ClarionError):
 
 
 class ServerProblem(ClarionError):
-    """The server answered no: an HTTP status, and its problem (RFC 9457) as it came."""
+    """The server answered no: an HTTP status, and its problem (RFC 9457) as it came.
 
-    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+    `retry_after_s` is what it said of when to ask again; None where it did not.
+    """
+
+    def __init__(
+        self, status: int, problem: Mapping[str, Any], *, retry_after_s: float | None = None
+    ) -> None:
         detail = problem.get("detail") or problem.get("title") or f"it answered HTTP {status}"
         super().__init__(str(detail))
         self.status = status
         self.problem = dict(problem)
+        self.retry_after_s = retry_after_s
 
     @property
     def faults(self) -> list[tuple[str, str]]:
@@ -87,27 +95,33 @@ class Server:
 
     def post(self, *path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
         """Return the JSON of a POST, None where the answer has no body; raises as `get`."""
-        return self._ask("POST", _path(path), body, headers)
+        sent = b"" if body is None else json.dumps(body).encode()
+        return self._ask("POST", _path(path), sent, {"Content-Type": _JSON, **(headers or {})})
+
+    def post_lines(self, *path: str, lines: Sequence[bytes]) -> Any:
+        """Return the JSON of a POST of NDJSON; raises as `get`."""
+        return self._ask("POST", _path(path), b"\n".join(lines), {"Content-Type": _NDJSON})
 
     def _ask(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked
-            self.url + path, method=method, headers=dict(headers or {})
+            self.url + path, body, dict(headers or {}), method=method
         )
         request.add_header("Accept", "application/json, application/problem+json")
         if self._api_key:
             request.add_header("Authorization", f"Bearer {self._api_key}")
-        if method == "POST":
-            request.data = b"" if body is None else json.dumps(body).encode()
-            request.add_header("Content-Type", "application/json")
-        status, text = self._exchange(request)
-        return self._parse(status, text)
+        return self._parse(*self._exchange(request))
 
-    def _exchange(self, request: urllib.request.Request) -> tuple[int, str]:
+    def _exchange(self, request: urllib.request.Request) -> tuple[int, str, str | None]:
         try:
             with self._opener.open(request, timeout=self._timeout_s) as response:
-                return response.status, response.read().decode("utf-8", "replace")
+                text = response.read().decode("utf-8", "replace")
+                return response.status, text, response.headers.get("Retry-After")
         except urllib.error.URLError as error:
             # urllib wraps what fails while it connects and sends, a time-out included.
             raise ServerUnreachable(self.url, self._why(error.reason)) from error
@@ -126,7 +140,7 @@ class Server:
             case _:
                 return str(error)
 
-    def _parse(self, status: int, text: str) -> Any:
+    def _parse(self, status: int, text: str, retry_after: str | None) -> Any:
         try:
             body = json.loads(text) if text else None
         except ValueError:
@@ -136,7 +150,14 @@ class Server:
                 raise ServerUnreachable(self.url, why) from None
         if 200 <= status < 300:
             return body
-        raise ServerProblem(status, body if isinstance(body, Mapping) else {})
+        problem = body if isinstance(body, Mapping) else {}
+        raise ServerProblem(status, problem, retry_after_s=_seconds(retry_after))
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Read a Retry-After; its other form, a date, is not what Clarion writes."""
+    is_number = retry_after is not None and retry_after.isascii() and retry_after.isdigit()
+    return float(retry_after) if retry_after is not None and is_number else None
 
 
 def _is_base_url(url: str) -> bool:

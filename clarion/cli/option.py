@@ -21,6 +21,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 
 from clarion.cli.client import DEFAULT_URL, Server, ServerProblem, ServerUnreachable
+from clarion.cli.notification_file import UnreadableFile
 from clarion.cli.output import Output
 from clarion.errors import ClarionError, SettingsError
 
@@ -96,6 +97,9 @@ def _explain(error: ClarionError, out: Output) -> ExitCode:
         case ServerUnreachable():
             out.failure(str(error))
             return ExitCode.UNREACHABLE
+        case UnreadableFile():
+            out.failure(str(error))
+            return ExitCode.USAGE
         case SettingsError():
             faults = [{"pointer": each.pointer, "detail": each.detail} for each in error.faults]
             out.failure(str(error), errors=faults)

@@ -1,4 +1,7 @@
-"""`clarion send`: one notification, and with `--wait` what became of it."""
+"""`clarion send`: one notification, and with `--wait` what became of it; or a file of them.
+
+What a file holds and how it goes over the wire is in `notification_file` and `bulk`.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import json
 import sys
 from collections.abc import Mapping
 from math import isnan
+from pathlib import Path
 from threading import Event
 from typing import Annotated, Any, Final
 
 import typer
 
 from clarion.cli.client import Server, ServerUnreachable
+from clarion.cli.file_send import FileOptions, send_file
 from clarion.cli.option import ExitCode, Instant, Json, Url, guarded, output, server
 from clarion.cli.output import Output
 from clarion.domain.notification import Status
@@ -22,9 +27,14 @@ POLL_S: Final = 0.1
 POLL_MAX_S: Final = 2.0
 
 
-ToChannel = Annotated[str, typer.Option(metavar="CHANNEL", help="email, sms, webhook, …")]
+ToChannel = Annotated[
+    str | None, typer.Option(metavar="CHANNEL", help="email, sms, webhook, …", show_default=False)
+]
 Recipient = Annotated[
-    str, typer.Option(metavar="ADDRESS", help="E-mail address, phone number or URL.")
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", help="E-mail address, phone number or URL.", show_default=False
+    ),
 ]
 Subject = Annotated[str | None, typer.Option(metavar="TEXT")]
 Text = Annotated[str | None, typer.Option(metavar="TEXT", help="The text; - reads standard input.")]
@@ -37,7 +47,28 @@ Tenant = Annotated[
 ]
 Reference = Annotated[str | None, typer.Option(metavar="NAME", help="Your own name for it.")]
 Key = Annotated[
-    str | None, typer.Option(metavar="KEY", help="Sent twice under one key, it goes out once.")
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="Sent twice under one key, it goes out once; with --from: another key, sent anew.",
+    ),
+]
+Source = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        help="Send each line of a CSV file with a header, or of NDJSON; - is standard input. The"
+        " other options are what lines do not say. Run again, it sends nothing twice.",
+    ),
+]
+Losses = Annotated[
+    Path | None,
+    typer.Option("--rejected", metavar="FILE", help="With --from: write rejected lines here."),
+]
+Patience = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", help="With --from: how long to wait for a busy server.", min=0),
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until its status is final.")]
 Timeout = Annotated[float, typer.Option(metavar="SECONDS", help="How long --wait waits.", min=0)]
@@ -46,8 +77,8 @@ Timeout = Annotated[float, typer.Option(metavar="SECONDS", help="How long --wait
 @guarded
 def send(
     context: typer.Context,
-    channel: ToChannel,
-    to: Recipient,
+    channel: ToChannel = None,
+    to: Recipient = None,
     subject: Subject = None,
     text: Text = None,
     html: Html = None,
@@ -62,13 +93,16 @@ def send(
     idempotency_key: Key = None,
     wait: Wait = False,
     timeout: Timeout = 30.0,
+    source: Source = None,
+    rejected: Losses = None,
+    patience: Patience = 60.0,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Send one notification. With --wait: 0 when it was sent, 1 when it was not (yet)."""
+    """Send one notification, or with --from a file. With --wait: 0 when it was sent, 1 if not."""
     out, there = output(context, as_json), server(context, url)
-    if isnan(timeout):
-        raise typer.BadParameter("write a number of seconds", param_hint="--timeout")
+    _require_numbers(timeout=timeout, patience=patience)
+    _require_sense(context, source)
     body = {
         "channel": channel,
         "to": to,
@@ -84,22 +118,55 @@ def send(
         "tenant": tenant,
         "reference": reference,
     }
-    accepted = _submit(there, body, idempotency_key)
-    if not wait:
+    given = {name: value for name, value in body.items() if value is not None}
+    if source is None:
+        _send_one(out, there, given, idempotency_key, wait_s=timeout if wait else None)
+    else:
+        send_file(out, there, FileOptions(source, given, patience, idempotency_key or "", rejected))
+
+
+def _require_numbers(**options: float) -> None:
+    for name, value in options.items():
+        if isnan(value):
+            raise typer.BadParameter("write a number of seconds", param_hint=f"--{name}")
+
+
+def _require_sense(context: typer.Context, source: str | None) -> None:
+    """Refuse options that say nothing together, before anything is read or sent."""
+    given = context.params
+    if source is None:
+        for name in ("channel", "to"):
+            if given[name] is None:
+                raise typer.BadParameter(
+                    "say it, or send a file with --from", param_hint=f"--{name}"
+                )
+        if given["rejected"] is not None:
+            raise typer.BadParameter("only with --from", param_hint="--rejected")
+        return
+    if given["wait"]:
+        raise typer.BadParameter("not with --from: see `clarion status`", param_hint="--wait")
+    if source == "-" and "-" in (given["text"], given["html"]):
+        raise typer.BadParameter("standard input is read once", param_hint="--from")
+
+
+def _send_one(
+    out: Output,
+    there: Server,
+    body: Mapping[str, Any],
+    idempotency_key: str | None,
+    *,
+    wait_s: float | None,
+) -> None:
+    headers = {} if idempotency_key is None else {"Idempotency-Key": _header(idempotency_key)}
+    accepted: dict[str, Any] = there.post("notifications", body=body, headers=headers)
+    if wait_s is None:
         _show(out, accepted)
         return
     out.note(f"accepted as {accepted['id']}")
-    final = wait_until_final(there, accepted, timeout_s=timeout, clock=SystemClock())
+    final = wait_until_final(there, accepted, timeout_s=wait_s, clock=SystemClock())
     _show(out, final)
     if final.get("status") not in REACHED:
         raise typer.Exit(ExitCode.NO)
-
-
-def _submit(there: Server, body: Mapping[str, Any], idempotency_key: str | None) -> dict[str, Any]:
-    given = {name: value for name, value in body.items() if value is not None}
-    headers = {} if idempotency_key is None else {"Idempotency-Key": _header(idempotency_key)}
-    accepted: dict[str, Any] = there.post("notifications", body=given, headers=headers)
-    return accepted
 
 
 def wait_until_final(

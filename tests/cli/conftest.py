@@ -51,9 +51,18 @@ class FakeServer:
     _answers: dict[tuple[str, str], list[tuple[int, Any]]] = field(default_factory=dict)
 
     def answer(self, route: str, *answers: Any, status: int = 200) -> None:
-        """Script a route ("GET /v1/stats"); an answer is JSON, text, or an exception to break."""
+        """Script a route ("GET /v1/stats").
+
+        An answer is JSON, text, an exception to break, or a function of what was seen.
+        """
         method, path = route.split(" ")
         self._answers[method, path] = [(status, each) for each in answers]
+
+    @staticmethod
+    def _parse(request: web.Request, text: str) -> Any:
+        if request.content_type == "application/x-ndjson":
+            return [json.loads(line) for line in text.splitlines()]
+        return json.loads(text) if text else None
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Note the request and answer it."""
@@ -61,7 +70,7 @@ class FakeServer:
         self.seen.append(
             Seen(
                 request.method, request.path, dict(request.query), dict(request.headers),
-                json.loads(text) if text else None,
+                self._parse(request, text),
             )
         )  # fmt: skip
         answers = self._answers.get((request.method, request.path))
@@ -69,6 +78,10 @@ class FakeServer:
             problem = {"title": "Not found", "detail": f"there is no {request.path}", "status": 404}
             return web.json_response(problem, status=404, content_type="application/problem+json")
         status, body = answers.pop(0) if len(answers) > 1 else answers[0]
+        if callable(body):
+            body = body(self.seen[-1])
+        if isinstance(body, web.StreamResponse):
+            return body
         if isinstance(body, ConnectionError):
             assert request.transport is not None
             request.transport.close()
