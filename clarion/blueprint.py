@@ -22,7 +22,8 @@ from clarion.policies.rate_limit import TokenBucket
 from clarion.policies.routing import RoutePlan
 from clarion.policies.verdict import Rules
 from clarion.providers.base import Adapter
-from clarion.providers.registry import adapter_class
+from clarion.providers.callback import ReceiptReader
+from clarion.providers.registry import adapter_class, receipt_reader
 from clarion.settings import SQLITE, ChannelSettings, ProviderSettings, Settings
 
 _FORCED = {"open": "forced_open", "close": "disabled"}
@@ -137,6 +138,17 @@ def adapter_maker(
         base_dir=settings.base_dir,
         executor=executor,
     )
+
+
+def receipt_readers(settings: Settings) -> dict[str, ReceiptReader]:
+    """Return what reads the callbacks of each provider, those that no route uses any more too."""
+    found = {
+        name: receipt_reader(
+            provider.kind, name, provider.config, public_url=settings.server.public_url
+        )
+        for name, provider in settings.providers.items()
+    }
+    return {name: reader for name, reader in found.items() if reader is not None}
 
 
 def remember_controls(memory: Memory, settings: Settings, controls: Controls) -> None:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import structlog
 from aiohttp import web
 
+from clarion import blueprint
 from clarion.app import Engine, running
 from clarion.errors import Fault, SettingsError
 from clarion.http.app import make_app
@@ -64,6 +65,7 @@ def _front(engine: Engine) -> Front:
         version=version("clarion"),
         hosts=frozenset({public_host} if public_host else ()),
         hooks={name: table.hook(name) for name, table in engine.settings.hooks.items()},
+        receipt_readers=blueprint.receipt_readers(engine.settings),
         new_id=engine.new_id,
     )
 

@@ -7,6 +7,7 @@ end in is a `ClarionError`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from clarion.actors.messages import (
     JournalSnapshot,
     LaneSnapshot,
     PauseLane,
+    ReceiveReceipts,
     ResumeLane,
     SetBreaker,
     SetProvider,
@@ -30,6 +32,7 @@ from clarion.domain.address import wire_form
 from clarion.domain.explanation import explain
 from clarion.domain.notification import Draft, Notification, Status
 from clarion.domain.representation import represent
+from clarion.domain.receipt import Receipt as ProviderReceipt
 from clarion.domain.submission import Rules
 from clarion.errors import (
     ActorDead,
@@ -46,7 +49,8 @@ from clarion.intake import Intake, Submission
 from clarion.lane_view import LaneViews, SilentLane
 from clarion.policies.clock import Clock
 from clarion.receipt import Receipt, Waiters
-from clarion.storage.command import CancelResult
+from clarion.reception import Reception
+from clarion.storage.command import CancelResult, Receive, Received
 from clarion.storage.reader import Page, Reader
 from clarion.storage.search import Filter
 
@@ -89,6 +93,7 @@ class Service:
         self._intake = Intake(rules, clock, self._enqueue)
         self._waiters = Waiters()
         self._lanes = LaneViews(
+        self._reception = Reception(reader, self._tell_lane_of)
             refs, clock.monotonic, is_lane_failed=is_lane_failed, ask_timeout_s=ask_timeout_s
         )
 
@@ -149,6 +154,28 @@ class Service:
 
     async def get(self, id: str) -> Notification:
         """Return a notification with its calls. Raises NotFound, StorageUnavailable."""
+    # --- what providers tell later ---------------------------------------------------------
+
+    async def receive(self, receipts: Sequence[ProviderReceipt]) -> Counter[str]:
+        """Make verified receipts durable, and return how many met which verdict.
+
+        Raises a Refused while they cannot be kept: then all of them have to come again, and those
+        that were kept before will count as repeated.
+        """
+        return await self._reception.receive(receipts)
+
+    async def _tell_lane_of(
+        self, channel: str, receipts: Sequence[ProviderReceipt]
+    ) -> Sequence[Received]:
+        doubt = "the receipts may or may not have been kept; send them again"
+        found: Sequence[Received]
+        if channel in self._channels:
+            found = await self._ask_lane(channel, ReceiveReceipts(receipts), doubt)
+        else:
+            # A channel that has left the settings has its records still, but no lane.
+            found = await self._ask("journal", Receive(channel, receipts, self._clock.now()), doubt)
+        return found
+
         found = await self._reader.get(id) if id.isascii() else None
         if found is None:
             raise NotFound("notification", id)

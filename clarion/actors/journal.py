@@ -80,14 +80,14 @@ class Journal(Actor):
 
     @handles(
         command.Accept, command.Intend, command.Settle, command.Defer, command.Promote,
-        command.Cancel, command.Receive, command.Expire, command.Refill, command.LoadTimers,
+        command.Cancel, command.Expire, command.Refill, command.LoadTimers,
         command.Discard,
     )  # fmt: skip
     def submit(self, message: command.Command) -> None:
         """Hand a command to the writer; its result comes back with a later `Committed`."""
         self._writer.submit(message)
 
-    @handles(command.Load, command.Sweep, command.SetControl)
+    @handles(command.Load, command.Sweep, command.SetControl, command.Receive)
     def submit_asked(self, message: command.Command) -> object:
         """Hand a command to the writer; whoever asked is answered after the commit."""
         if message.reply is None:

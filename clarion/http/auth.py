@@ -2,10 +2,10 @@
 
 With `server.api_key` set, everything but `OPEN` needs `Authorization: Bearer KEY`, and what is in
 `OWN_CREDENTIALS` the credentials that its handler asks for instead: who may call a hook may do
-nothing else, and who holds the key may not speak for the sender of a hook. A browser adds
-no such header for a foreign page, so nothing else has to be checked. For the pages a browser may
-log in by HTTP Basic, with the key as password (the name is free); those credentials it does add for
-foreign pages, so what changes something is then checked as it is without a key.
+nothing else, and who holds the key may not speak for the sender of a hook, or for a provider. A
+browser adds no such header for a foreign page, so nothing else has to be checked. For the pages a
+browser may log in by HTTP Basic, with the key as password (the name is free); those credentials it
+does add for foreign pages, so what changes something is then checked as it is without a key.
 
 Without a key the server listens on loopback only, which every page in a browser on this machine
 can reach too. It is kept from asking in three ways:
@@ -36,8 +36,8 @@ from clarion.http.problem import FORBIDDEN, UNAUTHORIZED, HttpRefusal
 OPEN = frozenset({"/livez", "/readyz"})
 """Paths that need no key: probes of an orchestrator that hold none. They tell a status only."""
 
-OWN_CREDENTIALS = frozenset({"/hooks/{name}"})
-"""Routes whose handlers check credentials of their own, instead of the key."""
+OWN_CREDENTIALS = {"/hooks/{name}": "hook", "/callbacks/{provider}": "signature"}
+"""Routes whose handlers check credentials of their own, instead of the key; and their kind."""
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _FOR_PROGRAMS = {"WWW-Authenticate": 'Bearer realm="clarion"'}

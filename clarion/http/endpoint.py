@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from clarion.http import api, health, hook, reference, scrape, steering
+from clarion.http import api, callback, health, hook, reference, scrape, steering
 from clarion.http.auth import OPEN, OWN_CREDENTIALS
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -93,6 +93,11 @@ ENDPOINTS = (
         problems=(422, 503),
     ),
     Endpoint(
+    Endpoint(
+        "POST", "/callbacks/{provider}", callback.receive_receipts,
+        "Take the receipts of a provider, which its signature shows to be genuine",
+        problems=(400, 403, 408, 413, 503),
+    ),
         "GET", "/v1/queues", steering.queues, "How every lane stands", "Lanes", problems=(422, 503)
     ),
     Endpoint(

@@ -12,6 +12,7 @@ from aiohttp import web
 from clarion.gauges import Gauges
 from clarion.hook.hook import Hook
 from clarion.policies.clock import Clock
+from clarion.providers.callback import ReceiptReader
 from clarion.service import Service
 from clarion.telemetry.metrics import Metrics
 
@@ -44,6 +45,8 @@ class Front:
     """Host names, besides those of loopback, that a request may name while there is no key."""
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     """The inbound hooks by name."""
+    receipt_readers: Mapping[str, ReceiptReader] = field(default_factory=dict)
+    """What reads the callbacks of each provider that sends some, by its name."""
     new_id: Callable[[], str] = _random_id
     """Makes the correlation id of a request that brings none."""
 

@@ -8,6 +8,7 @@ from html import escape
 from http import HTTPStatus
 from typing import Any
 
+from clarion.http.auth import OWN_CREDENTIALS
 from clarion.http.body import LINE_TYPES
 from clarion.http.endpoint import Endpoint
 from clarion.http.problem import PROBLEM_TYPE
@@ -21,6 +22,12 @@ _SECURITY = {
         "type": "http",
         "scheme": "bearer",
         "description": "The token of [hooks.NAME]; where it has a secret, a signature instead.",
+    },
+    "signature": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Twilio-Signature",
+        "description": "The provider's own; SendGrid's is X-Twilio-Email-Event-Webhook-Signature.",
     },
 }
 
@@ -64,7 +71,7 @@ def _operation(endpoint: Endpoint, has_key: bool) -> dict[str, Any]:
 
 def _security(endpoint: Endpoint, has_key: bool) -> list[dict[str, list[str]]]:
     if endpoint.has_own_credentials:
-        return [{"hook": []}]
+        return [{OWN_CREDENTIALS[endpoint.path]: []}]
     return [{"key": []}] if has_key and not endpoint.is_open else []
 
 

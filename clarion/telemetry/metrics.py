@@ -196,6 +196,7 @@ class Metrics:
         self._dead = self._counter(
             "dead_letters", "Notifications that failed for good.", "channel", "reason"
         )
+        self._receipts = self._counter("receipts", "What providers told.", "provider", "result")
         self._restarts = self._counter(
             "actor_restarts", "Crashes of an actor that ended in a fresh instance.", "actor"
         )
@@ -277,6 +278,10 @@ class Metrics:
     def dead_letters(self, channel: str, reason: str) -> Counter:
         """Count notifications that failed for good."""
         return self._dead[channel, reason]
+
+    def receipts(self, provider: str, result: str) -> Counter:
+        """Count receipts by what became of them."""
+        return self._receipts[provider, result]
 
     def actor_restarts(self, actor: str) -> Counter:
         """Count crashes of an actor."""

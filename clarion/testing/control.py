@@ -5,6 +5,9 @@
     POST /_control           {"fault": "throttled", "with": {"retry_after": 5}, "times": 3}
                              {"recover": true} {"latency_s": 0.2} {"fail_ratio": 0.1}
                              {"clear": true}
+    POST /_control/report    {"id": ID, "event": "delivered"}: send a signed receipt
+                             (SendGrid: {"url": WEBHOOK} says where to, once)
+    GET  /_control/public_key   what SendGrid's events are verified by
     GET  /_control/requests  the counts of the ledger
     GET  /_control/delivered?id=ID   {"id": …, "delivered": n}
 
@@ -16,6 +19,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 from aiohttp import web
 
 from clarion.testing.fault import fault_named
@@ -32,6 +36,11 @@ async def handle(lookalike: Lookalike, request: web.BaseRequest) -> web.Response
     match request.method, request.path:
         case "POST", "/_control":
             return await _steer(lookalike, request)
+        case "POST", "/_control/report":
+            return await _report(lookalike, request)
+        case "GET", "/_control/public_key":
+            key = getattr(lookalike, "event_public_key", "")
+            return web.json_response({"event_public_key": key})
         case "GET", "/_control/requests":
             return web.json_response(lookalike.ledger.summary())
         case "GET", "/_control/delivered":
@@ -47,6 +56,17 @@ async def _steer(lookalike: Lookalike, request: web.BaseRequest) -> web.Response
     except (ValueError, TypeError) as error:
         return web.json_response({"error": str(error)}, status=400)
     return web.json_response(lookalike.ledger.summary())
+
+
+async def _report(lookalike: Lookalike, request: web.BaseRequest) -> web.Response:
+    try:
+        order = json.loads(await request.read() or b"{}")
+        if "url" in order:
+            lookalike.event_webhook_url = order.pop("url")
+        answered = await lookalike.report(**order) if order else None
+    except (ValueError, TypeError, KeyError, aiohttp.ClientError) as error:
+        return web.json_response({"error": str(error)}, status=400)
+    return web.json_response({"answered": answered})
 
 
 def obey(lookalike: Lookalike, order: dict[str, Any]) -> None:

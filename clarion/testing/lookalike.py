@@ -66,6 +66,12 @@ class Lookalike(Steerable):
     def own_error(self, fault: Fault) -> Reply:
         """Make the error answer that the provider itself would write for `fault.status`."""
 
+    event_webhook_url = ""
+
+    async def report(self, id: str, event: str, **more: Any) -> int:
+        """Send a signed receipt of a message, where this provider has some; else ValueError."""
+        raise ValueError(f"{self.provider} sends no receipts")
+
     @property
     def url(self) -> str:
         """The base URL, without a slash at its end."""

@@ -3,19 +3,20 @@
 It takes what the real one takes and nothing more: unknown members are refused too, which the
 published schema does not ask for, so that a misspelt one is found by a test. One delivery is
 counted per personalization, by `custom_args.clarion_id` there or at the top, else by recipient,
-subject and text.
+subject and text. On demand it posts events of what it took, signed (`report`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar
 
 from clarion.testing.fault import Fault
 from clarion.testing.ledger import SeenRequest
 from clarion.testing.lookalike import Lookalike, Reply
+from clarion.testing.report import EventSigner, Report, Taken
 from clarion.testing.shape import (
     Flaw,
     address,
@@ -153,6 +154,15 @@ class SendGridLookalike(Lookalike):
         """Take `api_key` as the only valid one; `options` are those of `Lookalike`."""
         super().__init__(**options)
         self.api_key = api_key
+        self.event_webhook_url = ""
+        """Where `report` posts its events."""
+        self._signer = EventSigner()
+        self._taken = Taken()
+
+    @property
+    def event_public_key(self) -> str:
+        """What events are verified by (base64 DER)."""
+        return self._signer.public_key
 
     def is_send(self, method: str, path: str) -> bool:
         """Tell whether this is POST /v3/mail/send."""
@@ -169,7 +179,8 @@ class SendGridLookalike(Lookalike):
         """Return a `[providers.NAME]` table of kind "sendgrid" that points here."""
         return {
             "kind": "sendgrid", "api_key": self.api_key, "base_url": self.url,
-            "from_address": "clarion@example.com", **extra,
+            "from_address": "clarion@example.com", "event_public_key": self.event_public_key,
+            **extra,
         }  # fmt: skip
 
     def own_error(self, fault: Fault) -> Reply:
@@ -208,7 +219,33 @@ class SendGridLookalike(Lookalike):
             return Reply(200, headers=self._headers())
         headers = {**self._headers(), "X-Message-Id": f"{self.next_serial():022x}"[-22:]}
         ids = [correlation_id(mail, one) for one in mail["personalizations"]]
+        for id, one in zip(ids, mail["personalizations"], strict=True):
+            self._taken.note(
+                id,
+                {**one.get("custom_args", {}), "email": one["to"][0]["email"],
+                 "sg_message_id": f"{headers['X-Message-Id']}.filter0001.1.0"},
+            )  # fmt: skip
         return Reply(202, b"", headers, "text/plain", ids)
+
+    def event(self, id: str, event: str, *, taken: int = -1, **more: Any) -> dict[str, Any]:
+        """Make an event of a message; `taken` of the times it was taken, `more` further members.
+
+        Raises KeyError for a message that was never taken.
+        """
+        return {
+            "event": event, "timestamp": int(self.now()),
+            "sg_event_id": f"{self.next_serial():022x}", **self._taken.find(id, taken), **more,
+        }  # fmt: skip
+
+    def event_report(self, *events: Mapping[str, Any]) -> Report:
+        """Make the signed request that posts these events to `event_webhook_url`."""
+        if not self.event_webhook_url:
+            raise ValueError("set event_webhook_url first")
+        return self._signer.report(self.event_webhook_url, events, self.now())
+
+    async def report(self, id: str, event: str, **more: Any) -> int:
+        """Post one event, and return the status of the answer."""
+        return await self.event_report(self.event(id, event, **more)).send()
 
     def _refuse(self, status: int, *flaws: Flaw) -> Reply:
         usual = _MESSAGES.get(status) or HTTPStatus(status).phrase.lower()

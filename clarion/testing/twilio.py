@@ -3,7 +3,7 @@
 One delivery is counted per message, by the query parameter `clarion_id` of its StatusCallback;
 without one by recipient and body, so give messages different bodies where they must be told
 apart. Unknown parameters are refused (20001), which the real one does not do, so that a misspelt
-one is found by a test.
+one is found by a test. On demand it calls the StatusCallback of what it took, signed (`report`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 from clarion.testing.fault import Fault
 from clarion.testing.ledger import SeenRequest
 from clarion.testing.lookalike import Lookalike, Reply
+from clarion.testing.report import Report, Taken, twilio_report
 
 _VERSION = "2010-04-01"
 _BODY_LIMIT_CHARS = 1600
@@ -96,6 +97,7 @@ class TwilioLookalike(Lookalike):
         self.authorization = f"Basic {credentials}"
         """The only Authorization header that is let in."""
         self._date = (0, "")
+        self._taken = Taken()
 
     def is_send(self, method: str, path: str) -> bool:
         """Tell whether this is POST …/Messages.json."""
@@ -157,7 +159,37 @@ class TwilioLookalike(Lookalike):
         resource = self._resource(form)
         reply = self._reply(201, resource)
         reply.delivers = (correlation_id(form),)
+        callback = _value(form, "StatusCallback") or ""
+        self._taken.note(
+            correlation_id(form),
+            {"url": callback, "sid": resource["sid"], "to": resource["to"] or "",
+             "from": resource["from"] or ""},
+        )  # fmt: skip
         return reply
+
+    def status_report(
+        self, id: str, event: str, *, taken: int = -1, error_code: int | None = None, **more: str
+    ) -> Report:
+        """Make the signed callback that a message is `event`; `taken` of the times it was taken.
+
+        `more` are further form fields. Raises KeyError for a message that was never taken, and
+        ValueError for one without StatusCallback.
+        """
+        message = self._taken.find(id, taken)
+        if not message["url"]:
+            raise ValueError(f"{id} has no StatusCallback")
+        form = {
+            "MessageSid": message["sid"], "SmsSid": message["sid"], "MessageStatus": event,
+            "SmsStatus": event, "AccountSid": self.account_sid, "ApiVersion": _VERSION,
+            "From": message["from"], "To": message["to"], **more,
+        }  # fmt: skip
+        if error_code is not None:
+            form["ErrorCode"] = str(error_code)
+        return twilio_report(message["url"], form, self.auth_token)
+
+    async def report(self, id: str, event: str, **more: Any) -> int:
+        """Send a `status_report`, and return the status of the answer."""
+        return await self.status_report(id, event, **more).send()
 
     def _resource(self, form: Form) -> dict[str, Any]:
         media = len(form.get("MediaUrl", ()))

@@ -53,9 +53,13 @@ class House:
             **sections,
         )
 
-    async def start(self, *, env: Mapping[str, str] | None = None) -> ClarionProcess:
+    async def start(
+        self, *, env: Mapping[str, str] | None = None, port: int | None = None
+    ) -> ClarionProcess:
         """Start the process on the written settings."""
-        return await self._stack.enter_async_context(ClarionProcess(self.directory, env=env))
+        return await self._stack.enter_async_context(
+            ClarionProcess(self.directory, env=env, port=port)
+        )
 
     @staticmethod
     def email(n: int | str = 0, **more: Any) -> dict[str, Any]:

@@ -110,7 +110,7 @@ async def test_the_document_asks_for_the_key_where_the_server_does(serve):
     for path, methods in answer.json["paths"].items():
         for operation in methods.values():
             is_open = path in ("/livez", "/readyz") or path in OWN_CREDENTIALS
-            own = [{"hook": []}] if path in OWN_CREDENTIALS else []
+            own = [{OWN_CREDENTIALS[path]: []}] if path in OWN_CREDENTIALS else []
             assert operation["security"] == (own if is_open else [{"key": []}])
             assert ("401" in operation["responses"]) is not is_open
 
