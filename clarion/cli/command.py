@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
-from clarion.cli import check, dead_letter, send, serve, status, steering
+from clarion.cli import check, dead_letter, send, serve, status, steering, top
 from clarion.cli.option import Globals, Json, Url
 
 app = typer.Typer(
     name="clarion",
     help="Send notifications and know what became of them.",
     no_args_is_help=True,
-    add_completion=False,
     # A traceback with local variables would print recipients and keys.
     pretty_exceptions_enable=False,
     # Boxes break lines of the narrow terminals and of whoever searches the help.
@@ -48,8 +47,9 @@ def root(
 
 app.command("serve", short_help="Run the server.")(serve.serve)
 app.command("check", short_help="Say whether it would work, and what to mend.")(check.check)
-app.command("send", short_help="Send one notification.")(send.send)
+app.command("send", short_help="Send one notification, or a file of them.")(send.send)
 app.command("status", short_help="Show how all stands, or one notification.")(status.status)
+app.command("top", short_help="Watch lanes, providers and breakers.")(top.top)
 app.add_typer(dead_letter.app, name="dead-letters")
 app.add_typer(steering.providers, name="providers")
 app.add_typer(steering.queues, name="queues")

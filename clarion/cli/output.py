@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from clarion.cli.client import ServerProblem
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != 10}
-_PIPED_WIDTH: Final = 200
+PIPED_WIDTH: Final = 200
 """Columns where nobody has a window: wide enough that no cell is broken for a grep."""
 
 
@@ -38,16 +41,10 @@ class Output:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Draw a table; None is shown as a dash."""
-        from rich import box
         from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
 
-        table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        for row in rows:
-            # Text, not str: what a provider says must not be taken for markup.
-            table.add_row(*(Text(clean(_cell(value))) for value in row))
-        width = None if sys.stdout.isatty() else _PIPED_WIDTH
+        table = make_table(columns, rows)
+        width = None if sys.stdout.isatty() else PIPED_WIDTH
         Console(file=sys.stdout, width=width, highlight=False).print(table)
 
     def problem(self, problem: ServerProblem) -> None:
@@ -85,6 +82,21 @@ _HINTS = {
 def clean(text: str) -> str:
     """Make control characters visible: what a provider answered must not steer the terminal."""
     return text.translate(_CONTROLS)
+
+
+def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Return a table to draw; None is shown as a dash, and a rich Text as it is."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for row in rows:
+        # Text, not str: what a provider says must not be taken for markup.
+        table.add_row(
+            *(value if isinstance(value, Text) else Text(clean(_cell(value))) for value in row)
+        )
+    return table
 
 
 def _cell(value: object) -> str:

@@ -63,7 +63,7 @@ def show_queues(out: Output, rows: list[Mapping[str, Any]]) -> None:
         [
             (
                 row.get("channel"),
-                _lane_state(row),
+                lane_state(row),
                 *(row.get(name) for name in ("ready", "scheduled", "waiting", "in_flight")),
                 row.get("oldest_at"),
                 row.get("held_reason") or row.get("problem"),
@@ -73,7 +73,8 @@ def show_queues(out: Output, rows: list[Mapping[str, Any]]) -> None:
     )
 
 
-def _lane_state(row: Mapping[str, Any]) -> str:
+def lane_state(row: Mapping[str, Any]) -> str:
+    """Return the word for how a lane stands."""
     if row.get("paused"):
         return "paused"
     if row.get("held"):
@@ -89,7 +90,7 @@ def show_providers(out: Output, rows: list[Mapping[str, Any]]) -> None:
         [
             (
                 *(row.get(name) for name in ("name", "kind", "channels", "state")),
-                _circuit(row),
+                circuit_of(row),
                 *(row.get(name) for name in ("in_flight", "slots", "reason")),
             )
             for row in rows
@@ -97,7 +98,8 @@ def show_providers(out: Output, rows: list[Mapping[str, Any]]) -> None:
     )
 
 
-def _circuit(row: Mapping[str, Any]) -> Any:
+def circuit_of(row: Mapping[str, Any]) -> Any:
+    """Return the state of a provider's circuit."""
     found = row.get("breaker") or row.get("circuit")
     return found.get("state") if isinstance(found, Mapping) else found
 

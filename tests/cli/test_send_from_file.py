@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import os
+import pty
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+import clarion.cli
 from clarion.cli import bulk
 from clarion.cli.bulk import BATCH_LINES, Bulk
 from clarion.cli.client import Server, ServerProblem, ServerUnreachable
 from clarion.cli.notification_file import read_notifications
+
+_ROOT = Path(clarion.cli.__file__).parent.parent.parent
 
 ROUTE = "POST /v1/notifications/batch"
 BAD = {
@@ -266,6 +273,29 @@ async def test_the_file_itself_is_not_written_over(
 
     assert ran.code == 2
     assert Path(file).read_text() == "to,text\n+1,Hi\n"
+
+
+async def test_on_a_terminal_there_is_a_bar(there: Any, intake: Intake, tmp_path: Path) -> None:
+    """Counts as they grow, above them each rejected line; the result stays on standard output."""
+    file = csv_of(tmp_path / "a.csv", "+1", "bad", "+3")
+    ours, theirs = pty.openpty()
+    command = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "clarion", "send", "--from", file, "--channel", "sms",
+        cwd=_ROOT, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+        stderr=theirs, env={**os.environ, "CLARION_URL": there.url, "TERM": "xterm"},
+    )  # fmt: skip
+    try:
+        out, _ = await asyncio.wait_for(command.communicate(), 30)
+        shown = os.read(ours, 65536).decode()
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+    assert command.returncode == 1
+    assert out.decode() == "2 accepted, 0 already accepted before, 1 rejected\n"
+    assert "line 3: to: to is no phone number" in shown
+    assert "━" in shown
+    assert "2 accepted, 0 already accepted before, 1 rejected" in shown
 
 
 # --- trouble ---------------------------------------------------------------------------------

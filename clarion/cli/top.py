@@ -1,0 +1,264 @@
+"""`clarion top`: lanes, providers and their breakers as they stand, drawn anew each second.
+
+Rates are what changed in the counts between two looks, so the first look has none.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from threading import Event
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
+
+import typer
+
+from clarion.cli.client import Server, ServerUnreachable
+from clarion.cli.option import Json, Url, guarded, output, server
+from clarion.cli.output import PIPED_WIDTH, clean, make_table
+from clarion.cli.status import circuit_of, items_of, lane_state
+from clarion.domain.notification import Status
+from clarion.policies.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+REFRESH_S: Final = 1.0
+
+_ARRIVED: Final = (Status.SENT, Status.DELIVERED, Status.UNDELIVERED)
+"""A receipt moves a notification from the first to the others: one sending, whatever follows."""
+_LOST: Final = (Status.FAILED, Status.EXPIRED, Status.UNKNOWN)
+_STYLES: Final = {
+    "open": "green", "paused": "yellow", "held": "red", "closed": "red",
+    "circuit closed": "green", "circuit half_open": "yellow", "circuit open": "red",
+    "circuit forced_open": "red", "circuit disabled": "yellow",
+}  # fmt: skip
+_LANES: Final = (
+    "lane", "state", "ready", "scheduled", "waiting", "in flight", "oldest",
+    "accepted/s", "sent/s", "lost/s", "why",
+)  # fmt: skip
+_PROVIDERS: Final = (
+    "provider", "kind", "state", "circuit", "failures", "in flight", "slots", "again in", "why",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the server said at one instant: `at_s` is monotonic, `now` epoch seconds."""
+
+    at_s: float
+    now: float
+    stats: Mapping[str, Any]
+    lanes: list[Mapping[str, Any]]
+    providers: list[Mapping[str, Any]]
+    trouble: str = ""
+    """Why it could not be asked since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What happens in a second; None while there is nothing to compare with."""
+
+    accepted: float | None = None
+    sent: float | None = None
+    lost: float | None = None
+
+
+class Keys(Protocol):
+    """What a person types."""
+
+    def is_end(self, timeout_s: float) -> bool:
+        """Wait so long, and tell whether they want to leave; at once when they do."""
+        ...
+
+
+@guarded
+def top(
+    context: typer.Context,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame and end.")] = False,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Watch lanes, providers and breakers; q ends it. In a pipe, or with --json, once."""
+    out, there = output(context, as_json), server(context, url)
+    first = look(there, SystemClock())
+    if out.is_json:
+        lanes, providers = {"items": first.lanes}, {"items": first.providers}
+        out.document({"stats": first.stats, "queues": lanes, "providers": providers})
+    elif once or not sys.stdout.isatty():
+        _console().print(frame(there.url, None, first))
+    else:
+        with _typed() as keys:
+            watch(there, first, SystemClock(), keys, _console())
+
+
+def look(there: Server, clock: Clock) -> Look:
+    """Ask the server how all stands. Raises ServerUnreachable, ServerProblem."""
+    stats, lanes, providers = (there.get(name) for name in ("stats", "queues", "providers"))
+    return Look(clock.monotonic(), clock.now(), stats, items_of(lanes), items_of(providers))
+
+
+def watch(there: Server, first: Look, clock: Clock, keys: Keys, console: Console) -> None:
+    """Draw until somebody wants to leave; a server that is away is told, and asked again."""
+    from rich.live import Live
+
+    before, now = None, first
+    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+        try:
+            live.update(frame(there.url, before, now), refresh=True)
+            while not keys.is_end(REFRESH_S):
+                before, now = now, _look_again(there, clock, now)
+                live.update(frame(there.url, before, now), refresh=True)
+        except KeyboardInterrupt:
+            return
+
+
+def _look_again(there: Server, clock: Clock, latest: Look) -> Look:
+    try:
+        return look(there, clock)
+    except ServerUnreachable as error:
+        return replace(latest, trouble=str(error))
+
+
+# --- rates -----------------------------------------------------------------------------------
+
+
+def rates(before: Look | None, now: Look, channel: str) -> Rates:
+    """Return what happened on a channel in each second between two looks."""
+    elapsed_s = 0.0 if before is None else now.at_s - before.at_s
+    if before is None or elapsed_s <= 0:
+        return Rates()
+    old, new = _counts(before, channel), _counts(now, channel)
+    # A count that fell is another database, or a redrive: no rate.
+    return Rates(*(max(0, b - a) / elapsed_s for a, b in zip(old, new, strict=True)))
+
+
+def _counts(seen: Look, channel: str) -> tuple[int, int, int]:
+    found = (seen.stats.get("by_channel") or {}).get(channel) or {}
+    by_status = found.get("by_status") or {}
+    arrived = sum(by_status.get(each, 0) for each in _ARRIVED)
+    return found.get("accepted", 0), arrived, sum(by_status.get(each, 0) for each in _LOST)
+
+
+# --- a frame ---------------------------------------------------------------------------------
+
+
+def frame(url: str, before: Look | None, now: Look) -> RenderableType:
+    """Return one picture of how all stands."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = [Text(clean(_heading(url, now)))]
+    if now.trouble:
+        parts.append(Text(clean(now.trouble), style="red"))
+    lanes = make_table(_LANES, [_lane(before, now, row) for row in now.lanes])
+    providers = make_table(_PROVIDERS, [_provider(row) for row in now.providers])
+    return Group(*parts, Text(), lanes, Text(), providers)
+
+
+def _heading(url: str, now: Look) -> str:
+    by_status = now.stats.get("by_status") or {}
+    told = [f"{n:,} {name}" for name, n in by_status.items() if n]
+    at = datetime.fromtimestamp(now.now).astimezone().strftime("%H:%M:%S")
+    return f"{url}  {at}  {now.stats.get('accepted', 0):,} accepted: {', '.join(told) or 'none'}"
+
+
+def _lane(before: Look | None, now: Look, row: Mapping[str, Any]) -> list[object]:
+    state, pace = lane_state(row), rates(before, now, str(row.get("channel")))
+    return [
+        row.get("channel"),
+        _styled(state, state),
+        *(row.get(name) for name in ("ready", "scheduled", "waiting", "in_flight")),
+        _age(row.get("oldest_at"), now.now),
+        *(_pace(each) for each in (pace.accepted, pace.sent, pace.lost)),
+        row.get("held_reason") or row.get("problem"),
+    ]
+
+
+def _provider(row: Mapping[str, Any]) -> list[object]:
+    circuit, wait_s = circuit_of(row), row.get("retry_after_s")
+    return [
+        *(row.get(name) for name in ("name", "kind", "state")),
+        _styled(str(circuit), f"circuit {circuit}"),
+        *(row.get(name) for name in ("failures", "in_flight", "slots")),
+        None if wait_s is None else _span(wait_s),
+        row.get("reason"),
+    ]
+
+
+def _styled(text: str, state: str) -> Text:
+    from rich.text import Text
+
+    return Text(clean(text), style=_STYLES.get(state, ""))
+
+
+def _pace(per_second: float | None) -> str | None:
+    return None if per_second is None else f"{per_second:,.1f}"
+
+
+def _age(since: str | None, now: float) -> str | None:
+    if since is None:
+        return None
+    return _span(max(0.0, now - datetime.fromisoformat(since).timestamp()))
+
+
+def _span(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"
+
+
+# --- the terminal ----------------------------------------------------------------------------
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else PIPED_WIDTH
+    return Console(file=sys.stdout, width=width, highlight=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Terminal:
+    """Keys of a terminal that hands each over at once."""
+
+    fd: int
+
+    def is_end(self, timeout_s: float) -> bool:
+        readable, _, _ = select.select([self.fd], [], [], timeout_s)
+        # At the end of the input nobody can type q any more: the window is gone.
+        return bool(readable) and os.read(self.fd, 1) in (b"q", b"Q", b"")
+
+
+@dataclass(frozen=True, slots=True)
+class _Nobody:
+    """Standard input is no terminal: Ctrl-C alone ends it."""
+
+    def is_end(self, timeout_s: float) -> bool:
+        return Event().wait(timeout_s)
+
+
+@contextmanager
+def _typed() -> Iterator[Keys]:
+    """Read keys without Enter and without echo, and leave the terminal as it was."""
+    try:
+        import termios
+        import tty
+    except ImportError:
+        yield _Nobody()
+        return
+    if not sys.stdin.isatty():
+        yield _Nobody()
+        return
+    fd = sys.stdin.fileno()
+    before = termios.tcgetattr(fd)
+    try:
+        tty.setcbreak(fd)
+        yield _Terminal(fd)
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)
