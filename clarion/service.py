@@ -31,8 +31,8 @@ from clarion.actors.runtime import Ref
 from clarion.domain.address import wire_form
 from clarion.domain.explanation import explain
 from clarion.domain.notification import Draft, Notification, Status
-from clarion.domain.representation import represent
 from clarion.domain.receipt import Receipt as ProviderReceipt
+from clarion.domain.representation import represent
 from clarion.domain.submission import Rules
 from clarion.errors import (
     ActorDead,
@@ -91,9 +91,9 @@ class Service:
         self._provider_names = frozenset(providers)
         self._ask_timeout_s = ask_timeout_s
         self._intake = Intake(rules, clock, self._enqueue)
+        self._reception = Reception(reader, self._tell_lane_of)
         self._waiters = Waiters()
         self._lanes = LaneViews(
-        self._reception = Reception(reader, self._tell_lane_of)
             refs, clock.monotonic, is_lane_failed=is_lane_failed, ask_timeout_s=ask_timeout_s
         )
 
@@ -150,10 +150,6 @@ class Service:
         """Wake those who wait for these; called by the Journal after the commit."""
         self._waiters.wake(ended)
 
-    # --- reading ---------------------------------------------------------------------------
-
-    async def get(self, id: str) -> Notification:
-        """Return a notification with its calls. Raises NotFound, StorageUnavailable."""
     # --- what providers tell later ---------------------------------------------------------
 
     async def receive(self, receipts: Sequence[ProviderReceipt]) -> Counter[str]:
@@ -176,6 +172,10 @@ class Service:
             found = await self._ask("journal", Receive(channel, receipts, self._clock.now()), doubt)
         return found
 
+    # --- reading ---------------------------------------------------------------------------
+
+    async def get(self, id: str) -> Notification:
+        """Return a notification with its calls. Raises NotFound, StorageUnavailable."""
         found = await self._reader.get(id) if id.isascii() else None
         if found is None:
             raise NotFound("notification", id)

@@ -86,6 +86,11 @@ ENDPOINTS = (
         body="Payload", parameters=("X-Request-ID",), problems=(400, 403, 408, 413, 415, 422, 503),
         status_when_nothing=204,
     ),
+    Endpoint(
+        "POST", "/callbacks/{provider}", callback.receive_receipts,
+        "Take the receipts of a provider, which its signature shows to be genuine",
+        problems=(400, 403, 408, 413, 503),
+    ),
     Endpoint("GET", "/v1/stats", api.stats, "Counts of one instant", "Stats", problems=(422, 503)),
     Endpoint(
         "GET", "/v1/dead-letters", api.dead_letters, "What failed for good, the latest first",
@@ -93,11 +98,6 @@ ENDPOINTS = (
         problems=(422, 503),
     ),
     Endpoint(
-    Endpoint(
-        "POST", "/callbacks/{provider}", callback.receive_receipts,
-        "Take the receipts of a provider, which its signature shows to be genuine",
-        problems=(400, 403, 408, 413, 503),
-    ),
         "GET", "/v1/queues", steering.queues, "How every lane stands", "Lanes", problems=(422, 503)
     ),
     Endpoint(
