@@ -24,6 +24,8 @@ from clarion.policies.clock import SystemClock
 MAX_LISTED: Final = 100
 """Rejected lines in the JSON document; the rest is counted, and all are in --rejected."""
 
+_AGAIN: Final = "run the same command again within 24 hours: what was accepted is not sent twice"
+
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
@@ -50,7 +52,11 @@ def send_file(out: Output, there: Server, options: FileOptions) -> None:
             on_rejected=losses.add,
             on_progress=show,
         )
-        report = bulk.send(read_notifications(stream, options.source, options.defaults))
+        try:
+            report = bulk.send(read_notifications(stream, options.source, options.defaults))
+        except KeyboardInterrupt:
+            out.note(f"{_counted(bulk.report)}, then interrupted; {_AGAIN}")
+            raise
     _tell(out, report, losses.listed)
     raise typer.Exit(_exit_code(report))
 
@@ -159,10 +165,7 @@ def _tell(out: Output, report: Report, listed: list[dict[str, Any]]) -> None:
         out.line(_counted(report))
     if report.error is not None:
         out.note(f"error: {report.error}")
-        out.note(
-            f"stopped at line {report.stopped_at}: run the same command again within 24 hours;"
-            " what was accepted is not sent twice"
-        )
+        out.note(f"stopped at line {report.stopped_at}; {_AGAIN}")
 
 
 def _document(report: Report, listed: list[dict[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -326,6 +327,32 @@ async def test_a_server_that_dies_is_exit_code_3_and_what_to_do(
     assert ran.json["accepted"] == BATCH_LINES
     assert ran.json["stopped"]["line"] == BATCH_LINES + 2
     assert "run the same command again" in ran.err
+
+
+async def test_an_interrupt_says_how_far_it_was(there: Any, intake: Intake) -> None:
+    """Ctrl-C in the middle: what is through, and that the same command completes it."""
+    command = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "clarion", "send", "--from", "-", "--channel", "sms",
+        cwd=_ROOT, env={**os.environ, "CLARION_URL": there.url},
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert command.stdin is not None
+    assert command.stderr is not None
+    # A rejected line behind the batch shows that its answer has arrived.
+    command.stdin.write(b"to\n" + b"+1\n" * BATCH_LINES + b"+2,too,many\n")
+    await asyncio.wait_for(command.stderr.readuntil(b"the header has 1"), 30)
+
+    command.send_signal(signal.SIGINT)
+    err = await asyncio.wait_for(command.stderr.read(), 30)
+    code = await asyncio.wait_for(command.wait(), 30)
+
+    assert code != 0
+    assert f"{BATCH_LINES} accepted, 0 already accepted before, 1 rejected, then interrup" in (
+        err.decode()
+    )
+    assert b"run the same command again" in err
+    assert b"Traceback" not in err
 
 
 async def test_no_server_at_all_is_not_waited_for(run: Any) -> None:
