@@ -2,8 +2,9 @@
 
 ::
 
-    start: store · writer · Journal (sweep) · Supervisor · Providers · Breakers · Queues · HTTP
-    stop:  HTTP intake · drain the lanes · Queues · Breakers · Providers · Supervisor
+    start: store · writer · Journal (sweep) · Supervisor · Providers · Breakers · Queues
+           · Redriver · HTTP
+    stop:  HTTP intake · drain the lanes · Redriver · Queues · Breakers · Providers · Supervisor
            · flush the writer · Journal · store
 
 `Engine` is the house without its front door; `start` hands it out in process, `server` puts HTTP
@@ -33,6 +34,7 @@ from clarion.actors.memory import Memory
 from clarion.actors.messages import ActorCrashed, Committed, Drain, Snapshot, StorageChanged
 from clarion.actors.provider import Desk, Provider
 from clarion.actors.queue import Queue
+from clarion.actors.redrive import Redriver
 from clarion.actors.runtime import CrashReport, Ref, Runtime
 from clarion.domain.representation import represent_accepted
 from clarion.domain.submission import Rules
@@ -122,6 +124,7 @@ class Engine:
             is_lane_failed=lambda channel: f"queue:{channel}" in self.children.failed,
             channels=tuple(self.settings.channels),
             providers=tuple(self._used_providers()),
+            new_id=self.new_id,
         )
 
     @property
@@ -148,6 +151,7 @@ class Engine:
             self._spawn(f"breaker:{name}", partial(self._make_breaker, name))
         for route in self._routes:
             self._spawn(f"queue:{route.channel}", partial(self._make_queue, route))
+        self._spawn("redrive", self._make_redriver)
         if self._around.is_loop_watched:
             self.runtime.watch_loop()
         self._hung_check = asyncio.create_task(self._watch_hung(), name="hung-check")
@@ -257,6 +261,11 @@ class Engine:
             ids=self._ids,
             represent=represent_accepted,
             metrics=self.metrics,
+        )
+
+    def _make_redriver(self) -> Redriver:
+        return Redriver(
+            journal=self.runtime.ref("journal"), queue_of=self._queue_of, clock=self.clock
         )
 
     # --- crashes ---------------------------------------------------------------------------

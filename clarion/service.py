@@ -28,6 +28,7 @@ from clarion.actors.messages import (
     SupervisorSnapshot,
 )
 from clarion.actors.runtime import Ref
+from clarion.aftermath import Aftermath
 from clarion.domain.address import wire_form
 from clarion.domain.explanation import explain
 from clarion.domain.notification import Draft, Notification, Status
@@ -81,6 +82,7 @@ class Service:
         is_lane_failed: Callable[[str], bool],
         channels: Sequence[str],
         providers: Sequence[str],
+        new_id: Callable[[], str],
         ask_timeout_s: float = 5.0,
     ) -> None:
         self._refs = refs
@@ -93,6 +95,8 @@ class Service:
         self._intake = Intake(rules, clock, self._enqueue)
         self._reception = Reception(reader, self._tell_lane_of)
         self._waiters = Waiters()
+        self.aftermath = Aftermath(self._ask, self._ask_lane, reader, clock, self._channels, new_id)
+        """What people do about notifications that have ended."""
         self._lanes = LaneViews(
             refs, clock.monotonic, is_lane_failed=is_lane_failed, ask_timeout_s=ask_timeout_s
         )
@@ -255,6 +259,15 @@ class Service:
                 raise Conflict(_too_late(result.status))
             case "missing":
                 raise NotFound("notification", id)
+        return await self.get(id)
+
+    async def resolve(self, id: str, is_sent: bool, who: str = "api") -> Notification:
+        """Decide about an `unknown` one: it was sent, or it is to be sent (again, perhaps).
+
+        Raises NotFound; Conflict when it is not `unknown`.
+        """
+        found, decide = await self.get(id), self.aftermath
+        await (decide.resolve_as_sent if is_sent else decide.resolve_as_retry)(found, who)
         return await self.get(id)
 
     async def queues(self) -> list[LaneSnapshot]:

@@ -194,7 +194,7 @@ async def opened(path: Path) -> AsyncIterator[House]:
         refs=runtime.ref, reader=reader, clock=clock,
         rules=Rules(channels=frozenset({"email", "sms"})),
         is_lane_failed=house.failed.__contains__, channels=("email", "sms"),
-        providers=("alpha",), ask_timeout_s=0.2,
+        providers=("alpha",), new_id=lambda: "redrive-1", ask_timeout_s=0.2,
     )  # fmt: skip
     try:
         yield house

@@ -33,7 +33,7 @@ from clarion.actors.runtime import NO_REPLY, Actor, Ref, handles
 from clarion.domain.notification import Job, Status
 from clarion.errors import StorageUnavailable
 from clarion.policies.clock import Clock
-from clarion.storage import command
+from clarion.storage import command, redrive_command
 from clarion.storage.writer import Done, Writer
 from clarion.telemetry.metrics import Metrics
 
@@ -95,6 +95,15 @@ class Journal(Actor):
         self._writer.submit(message)
         return NO_REPLY
 
+    @handles(
+        redrive_command.BeginRedrive, redrive_command.LoadRedrives, redrive_command.CancelRedrive,
+        redrive_command.RedriveSome, redrive_command.DiscardDead, redrive_command.ResolveAsSent,
+        redrive_command.ResolveAsRetry,
+    )  # fmt: skip
+    def submit_for_dead_letters(self, message: command.Command) -> object:
+        """Hand a command about what has ended to the writer, as above."""
+        return self.submit_asked(message)
+
     @handles(StorageChanged)
     def storage_changed(self, message: StorageChanged) -> None:
         """Tell every lane whether it can count on the disk."""
@@ -146,7 +155,7 @@ class Journal(Actor):
             case command.Refill() | command.LoadTimers():
                 self._loaded(done.command, done)
             case _:
-                _answer(done)
+                self._decided(done, news)
         if done.error is not None:
             self._note_failure(done)
 
@@ -223,6 +232,17 @@ class Journal(Actor):
             ended.append(Ended(job_id, status))
             self._count_end(expire.channel, status, "expired")
 
+    def _decided(self, done: Done, news: _News) -> None:
+        """Tell the lane what comes back to it; of most commands whoever asked is all to tell."""
+        match done.result:
+            case redrive_command.RedrivenRows(jobs=jobs):
+                news.accepted.extend(jobs)
+            case redrive_command.ResolveResult(job=Job() as job):
+                news.accepted.append(job)
+            case redrive_command.ResolveResult(is_resolved=True, status=Status.SENT):
+                self._metrics.ended(done.command.channel, Status.SENT).inc()
+        _answer(done)
+
     def _loaded(self, read: command.Refill | command.LoadTimers, done: Done) -> None:
         if isinstance(read, command.Refill):
             self._refilled(read, done)
@@ -243,7 +263,7 @@ class Journal(Actor):
 
 
 def _tell_news(queue: Ref, news: _News, origin: int) -> None:
-    if news.asked:
+    if news.asked or news.accepted:
         queue.tell(Accepted(news.accepted, news.asked, origin))
     if news.has_writes:
         queue.tell(

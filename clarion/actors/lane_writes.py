@@ -12,6 +12,7 @@ from clarion.domain.receipt import Receipt
 from clarion.policies.clock import Clock
 from clarion.policies.verdict import Again, End
 from clarion.storage import command
+from clarion.storage.redrive_command import RedriveSome, ResolveAsRetry, Revival
 
 
 class LaneWrites:
@@ -103,6 +104,14 @@ class LaneWrites:
         if record is not None:
             # Its row is gone: of the settlement nothing but the record is written.
             self.end(job, record.number, End(Status.SENT), record=record)
+
+    def take_back(self, redrive_id: str, limit: int, revival: Revival, reply: Any) -> None:
+        """Move dead letters of a redrive back into the lane."""
+        self._tell(RedriveSome(self._channel, redrive_id, limit, revival, reply=reply))
+
+    def retry_unknown(self, job_id: str, who: str, revival: Revival, reply: Any) -> None:
+        """Send an `unknown` one again."""
+        self._tell(ResolveAsRetry(self._channel, job_id, who, revival, reply=reply))
 
     def control(self, value: str, who: str, reply: Any) -> None:
         """Remember whether the lane is "paused" or "running"."""

@@ -48,11 +48,13 @@ from clarion.actors.messages import (
     TimersLoaded,
     Written,
 )
+from clarion.actors.redrive_messages import RetryUnknown, TakeBack
 from clarion.actors.runtime import NO_REPLY, Actor, Ref, handles
-from clarion.domain.notification import Call, Job, JobState, ProviderCall
+from clarion.domain.notification import Call, Job, JobState, Priority, ProviderCall
 from clarion.domain.outcome import Answer, Outcome
+from clarion.domain.redrive import RedriveState
 from clarion.errors import LaneClosed, LaneFull, StorageUnavailable
-from clarion.policies.admission import admit
+from clarion.policies.admission import admit, redrive_flow
 from clarion.policies.allotment import Allotment, probe_rank
 from clarion.policies.clock import Clock
 from clarion.policies.identifier import IdSource
@@ -61,6 +63,7 @@ from clarion.policies.lane_route import LaneRoute
 from clarion.policies.routing import Wants
 from clarion.policies.verdict import Again, End, begin_anew, given_up, judge, worn_out
 from clarion.storage.command import CancelResult, LoadedLane
+from clarion.storage.redrive_command import RedrivenRows, Revival
 from clarion.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -457,6 +460,32 @@ class Queue(Actor):
         if message.jobs:
             self._refill()  # Else the disk has trouble, and the next round asks again.
         self._hint()
+
+    # --- what had ended and comes back -------------------------------------------------------
+
+    @handles(TakeBack)
+    def take_back(self, message: TakeBack) -> object:
+        """Let in some of a redrive's dead letters, in a flow of their own and of low priority."""
+        if self._is_paused or (self._route.is_held and self._book.ready):
+            # What waits already is enough to see whether a provider works again.
+            return RedrivenRows(RedriveState.RUNNING, is_waiting=True)
+        self._check_room(message.limit)
+        revival = self._revival(Priority.LOW, redrive_flow(message.id))
+        self._writes.take_back(message.id, message.limit, revival, self.reply)
+        return NO_REPLY
+
+    @handles(RetryUnknown)
+    def retry_unknown(self, message: RetryUnknown) -> object:
+        """Let in one that some provider may have, on a person's word."""
+        self._check_room(1)
+        revival = self._revival(message.priority, message.flow)
+        self._writes.retry_unknown(message.id, message.who, revival, self.reply)
+        return NO_REPLY
+
+    def _revival(self, priority: Priority, flow: str) -> Revival:
+        now = self._clock.now()
+        stamp = self._book.line.stamp(priority, flow)
+        return Revival(flow, stamp, now + self._settings.expires_after_s, now)
 
     # --- operators -------------------------------------------------------------------------
 

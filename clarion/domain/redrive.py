@@ -108,12 +108,15 @@ class Redrive:
 # --- requests --------------------------------------------------------------------------------
 
 
-def redrive_request(fields: Mapping[str, Any], channels: Sequence[str]) -> RedriveRequest:
+def redrive_request(
+    fields: Mapping[str, Any], channels: Sequence[str], *, takes_rate: bool = True
+) -> RedriveRequest:
     """Read the body of a request for a redrive or a discard; null counts as left out.
 
+    `channels` are those that are configured; a discard takes no rate.
     Raises InvalidNotification with every fault.
     """
-    known = _readers(channels)
+    known = _readers(channels) | ({"rate": _rate} if takes_rate else {})
     found: dict[str, Any] = {}
     faults: list[Fault] = []
     for name, value in fields.items():
@@ -140,7 +143,6 @@ def _readers(channels: Sequence[str]) -> dict[str, Read]:
         "since": parse_instant,
         "until": parse_instant,
         "dry_run": _flag,
-        "rate": _rate,
     }
 
 

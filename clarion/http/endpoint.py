@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from clarion.http import api, callback, health, hook, reference, scrape, steering
+from clarion.http import api, callback, dead_letter, health, hook, reference, scrape, steering
 from clarion.http.auth import OPEN, OWN_CREDENTIALS
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -36,6 +36,8 @@ class Endpoint:
     """Statuses of problems beyond those that every address may answer."""
     status_when_down: int = 0
     """The status of the same answer when the news is bad; 0 where there is none such."""
+    status_when_dry: int = 0
+    """The status of a dry run, whose answer is a `Matched`; 0 where there is none such."""
     status_when_nothing: int = 0
     """The status where there was nothing to do, without a body; 0 where there is none such."""
 
@@ -81,6 +83,11 @@ ENDPOINTS = (
         "Cancel; while a call is out, let it be the last", "Notification", problems=(404, 409, 503),
     ),
     Endpoint(
+        "POST", "/v1/notifications/{id}/resolve", dead_letter.resolve,
+        "Decide about an unknown one: it was sent, or is to be sent again", "Notification",
+        body="Resolution", problems=(400, 404, 408, 409, 413, 415, 422, 429, 503),
+    ),
+    Endpoint(
         "POST", "/hooks/{name}", hook.receive_hook,
         "Take the webhook of another system; 204 where it asks for nothing", "BatchAnswer", 202,
         body="Payload", parameters=("X-Request-ID",), problems=(400, 403, 408, 413, 415, 422, 503),
@@ -96,6 +103,29 @@ ENDPOINTS = (
         "GET", "/v1/dead-letters", api.dead_letters, "What failed for good, the latest first",
         "Page", parameters=("reason", "provider", "channel", "since", "until", *_PAGE),
         problems=(422, 503),
+    ),
+    Endpoint(
+        "POST", "/v1/dead-letters/redrive", dead_letter.redrive,
+        "Move dead letters back into their lanes; with dry_run, only count them", "Redrive", 202,
+        body="RedriveRequest", problems=(400, 408, 413, 415, 422, 503),
+        status_when_dry=200,
+    ),
+    Endpoint(
+        "GET", "/v1/dead-letters/redrives", dead_letter.redrives, "The latest redrives",
+        "Redrives", problems=(422, 503),
+    ),
+    Endpoint(
+        "GET", "/v1/dead-letters/redrives/{id}", dead_letter.get_redrive, "How far a redrive got",
+        "Redrive", problems=(404, 422, 503),
+    ),
+    Endpoint(
+        "POST", "/v1/dead-letters/redrives/{id}/cancel", dead_letter.cancel_redrive,
+        "Let a redrive move no more; what it moved goes on", "Redrive", problems=(404, 409, 503),
+    ),
+    Endpoint(
+        "POST", "/v1/dead-letters/discard", dead_letter.discard,
+        "Put dead letters aside; they stay failed", "Discarded",
+        body="DiscardRequest", problems=(400, 408, 413, 415, 422, 503),
     ),
     Endpoint(
         "GET", "/v1/queues", steering.queues, "How every lane stands", "Lanes", problems=(422, 503)

@@ -95,6 +95,9 @@ def _responses(endpoint: Endpoint, has_key: bool) -> dict[str, Any]:
     found: dict[str, Any] = {str(endpoint.status): _answer(endpoint)}
     if endpoint.status_when_down:
         found[str(endpoint.status_when_down)] = _answer(endpoint)
+    if endpoint.status_when_dry:
+        matched = {"application/json": _of("Matched")}
+        found[str(endpoint.status_when_dry)] = {"description": "A dry run", "content": matched}
     if endpoint.status_when_nothing:
         found[str(endpoint.status_when_nothing)] = {"description": "There was nothing to do"}
     has_no_key = endpoint.is_open or endpoint.has_own_credentials

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from clarion.domain.notification import Channel, Delivery, Priority, Reason, Status
+from clarion.domain.redrive import DEAD_REASONS, MAX_RATE, RedriveState
 from clarion.domain.submission import MAX_KEY, MAX_NAME, MAX_SUBJECT
 from clarion.http.body import MAX_ITEMS
 from clarion.service import MAX_PAGE
@@ -180,7 +181,60 @@ _RESULT = {
     ]
 }
 
+# --- dead letters ----------------------------------------------------------------------------
+
+_DEAD_FILTER: Schema = {
+    "reason": _or_null({"type": "string", "enum": list(DEAD_REASONS)}),
+    "provider": _told(_or_null(_TEXT), "The last one that was tried."),
+    "channel": _told(_or_null(_CHANNEL), "One that is configured."),
+    "since": _told(_or_null(_INSTANT), "Died at this time or later."),
+    "until": _told(_or_null(_INSTANT), "Died before this time."),
+}
+_DRY_RUN: Schema = {"dry_run": _told(_or_null(_BOOLEAN), "Only count them.")}
+_RATE: Schema = {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_RATE}
+_REDRIVE_STATE: Schema = {"type": "string", "enum": list(RedriveState)}
+_PROGRESS: Schema = {
+    "matched": _told(_COUNT, "How many there were when it began."),
+    "moved": _told(_COUNT, "How many are back in their lane, or were and have ended again."),
+    "skipped": _told(_COUNT, "Gone or unreadable when it was their turn."),
+}
+_REDRIVE = _object(
+    {
+        "id": _TEXT,
+        "state": _REDRIVE_STATE,
+        "filter": _object(_DEAD_FILTER),
+        "rate": _told(_RATE, "Notifications a second at most."),
+        **_PROGRESS,
+        "who": _TEXT,
+        "created_at": _INSTANT,
+        "updated_at": _INSTANT,
+        "ended_at": _or_null(_INSTANT),
+        "lanes": _array(_object({"channel": _TEXT, "state": _REDRIVE_STATE, **_PROGRESS})),
+    }
+)
+
 SCHEMAS: dict[str, Schema] = {
+    "RedriveRequest": {
+        **_object(
+            {**_DEAD_FILTER, **_DRY_RUN, "rate": _told(_or_null(_RATE), "Notifications a second.")},
+            (),
+        ),
+        "additionalProperties": False,
+    },
+    "DiscardRequest": {
+        **_object({**_DEAD_FILTER, **_DRY_RUN}, ()),
+        "additionalProperties": False,
+    },
+    "Redrive": _REDRIVE,
+    "Redrives": _object({"items": _array(_ref("Redrive"))}),
+    "Matched": _object({"matched": _COUNT}),
+    "Discarded": _object(
+        {"discarded": _COUNT, "matched": _told(_COUNT, "Instead, of a dry run.")}, ()
+    ),
+    "Resolution": {
+        **_object({"as": {"type": "string", "enum": ["sent", "retry"]}}),
+        "additionalProperties": False,
+    },
     "Request": {**_object(_FIELDS, ("channel", "to")), "additionalProperties": False},
     "Item": {
         **_object({**_FIELDS, "idempotency_key": _KEY}, ("channel", "to")),

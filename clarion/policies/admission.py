@@ -25,7 +25,7 @@ def admit(
     A scheduled one gets its fair stamp when its time comes, so that it does not queue up early.
     """
     due_at = draft.send_at if draft.send_at is not None and draft.send_at > now else None
-    flow = _flow_of(draft)
+    flow = flow_of(draft.channel, draft.content.to, draft.tenant)
     return Job(
         id=id,
         channel=draft.channel,
@@ -48,8 +48,14 @@ def admit(
     )
 
 
-def _flow_of(draft: Draft) -> str:
+def flow_of(channel: str, to: str, tenant: str | None) -> str:
+    """Return whose traffic it is: the tenant's, and of webhooks also the host's."""
     # Many messages to one slow host must not stand before those of the same tenant to others.
-    if draft.channel == Channel.WEBHOOK:
-        return f"{recipient_host(draft.content.to)} {draft.tenant or ''}"
-    return draft.tenant or ""
+    if channel == Channel.WEBHOOK:
+        return f"{recipient_host(to)} {tenant or ''}"
+    return tenant or ""
+
+
+def redrive_flow(redrive_id: str) -> str:
+    """Return the flow of all that a redrive brings back: its turns are its own, however many."""
+    return f"redrive:{redrive_id}"

@@ -6,25 +6,27 @@ import inspect
 
 import pytest
 
-from clarion.actors import messages
+from clarion.actors import messages, redrive_messages
 from clarion.actors.actor import Actor, handlers_of
 from clarion.actors.breaker import Breaker
 from clarion.actors.journal import Journal
 from clarion.actors.messages import Internal, Request
 from clarion.actors.provider import Provider
 from clarion.actors.queue import Queue
-from clarion.storage import command
+from clarion.actors.redrive import Redriver
+from clarion.storage import command, redrive_command
 from clarion.storage.store import _HANDLERS
 from clarion.supervisor import Supervisor
 
-ACTORS = (Supervisor, Queue, Breaker, Provider, Journal)
+ACTORS = (Supervisor, Queue, Breaker, Provider, Journal, Redriver)
 
 
 def message_classes() -> list[type]:
-    """Return every class of `messages` that can be sent."""
+    """Return every class that can be sent."""
     return [
         each
-        for _, each in inspect.getmembers(messages, inspect.isclass)
+        for module in (messages, redrive_messages)
+        for _, each in inspect.getmembers(module, inspect.isclass)
         if issubclass(each, Request | Internal) and each not in (Request, Internal)
     ]
 
@@ -33,7 +35,8 @@ def command_classes() -> list[type]:
     """Return everything that the Journal can be told."""
     return [
         each
-        for _, each in inspect.getmembers(command, inspect.isclass)
+        for module in (command, redrive_command)
+        for _, each in inspect.getmembers(module, inspect.isclass)
         if issubclass(each, command.Command) and each is not command.Command
     ]
 
