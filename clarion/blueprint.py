@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
+from clarion.actors.blocking import on_the_loop
 from clarion.actors.breaker import BreakerContext
 from clarion.actors.lane_settings import LaneSettings
 from clarion.actors.memory import Memory
@@ -129,14 +130,17 @@ def adapter_maker(
     """Return what makes a provider's adapter, anew at each start of its actor."""
     provider = settings.providers[name]
     make = adapter_class(provider.kind)
-    return lambda: make(
-        name,
-        provider.config,
-        max_concurrent=provider.max_concurrent,
-        clock=clock,
-        public_url=settings.server.public_url,
-        base_dir=settings.base_dir,
-        executor=executor,
+    return lambda: on_the_loop(
+        make(
+            name,
+            provider.config,
+            max_concurrent=provider.max_concurrent,
+            clock=clock,
+            public_url=settings.server.public_url,
+            base_dir=settings.base_dir,
+            executor=executor,
+        ),
+        provider.max_concurrent,
     )
 
 

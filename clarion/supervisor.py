@@ -30,6 +30,7 @@ from clarion.actors.messages import (
     HealthChecked,
     Internal,
     LaneReport,
+    Lingering,
     Place,
     ProbeHealth,
     ProviderSnapshot,
@@ -112,6 +113,7 @@ class Supervisor(Parent):
         """Begin an epoch: ask everybody to report, and see to children that wait for us."""
         for name, gate in self._gates.items():
             gate.is_enabled = name not in self._memory.disabled
+            gate.lingering = self._memory.lingering.get(name, frozenset())
             gate.is_alive = self._is_alive(name)
         for name in self._children.names:
             if name.startswith("queue:"):
@@ -329,6 +331,13 @@ class Supervisor(Parent):
         self._take_report(message.circuit)
         gate.free(call.key, message.answer, now)
         self._place_for(call.provider)
+
+    @handles(Lingering)
+    def threads_linger(self, message: Lingering) -> None:
+        """Keep the slots of calls whose threads hang; told before the `Freed` of each."""
+        self._memory.lingering[message.provider] = message.calls
+        self._gates[message.provider].lingering = message.calls
+        self._place_for(message.provider)
 
     @handles(SlotReturned)
     def slot_returned(self, message: SlotReturned) -> None:

@@ -15,5 +15,7 @@ class Memory:
     disabled: set[str] = field(default_factory=set)
     reports: dict[str, CircuitReport] = field(default_factory=dict)
     health: dict[str, Health] = field(default_factory=dict)
+    lingering: dict[str, frozenset[tuple[str, int]]] = field(default_factory=dict)
+    """Provider -> calls that are over but for their threads, which keep their slots."""
     epoch: int = 0
     demand: int = 0

@@ -381,6 +381,14 @@ class Record(Internal):
 
 
 @dataclass(frozen=True, slots=True)
+class Lingering(Internal):
+    """Provider -> Supervisor: all calls that are settled though their threads have not returned."""
+
+    provider: str
+    calls: frozenset[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class ReportCircuit(Internal):
     """Supervisor -> Breaker: tell me your state."""
 

@@ -5,6 +5,9 @@ belongs to the address, not to the instance: a crash closes nothing. The next in
 session of its own, running calls end on the old one and report as usual, and the old one closes
 after its last. The health probe sends nothing; it informs `/health` and closes no circuit.
 
+A call whose thread hangs (`Wire.lingering`) is over for its lane and its circuit at the time limit,
+but keeps its slot until the thread returns: the Supervisor is told all such calls at each change.
+
 Who may send: its Breaker (`Deliver`), the Supervisor (`ProbeHealth`).
 """
 
@@ -15,6 +18,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import structlog
 
@@ -23,6 +27,7 @@ from clarion.actors.messages import (
     Deliver,
     HealthChecked,
     Internal,
+    Lingering,
     ProbeHealth,
     Record,
     Settled,
@@ -58,6 +63,8 @@ class Desk:
     session: Session | None = None
     running: set[tuple[str, int]] = field(default_factory=set)
     """Keys of calls that are out: a redelivered `Deliver` is not sent twice."""
+    lingering: set[tuple[str, int]] = field(default_factory=set)
+    """Keys of calls that are over but for their threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +150,13 @@ class Provider(Actor):
         call = message.call
         call.started_at = self._clock.now()
         began = self._clock.monotonic()
-        answer = await self._send(session.adapter, call)
+        wire = Wire()
+        answer = await self._send(session.adapter, call, wire)
         duration_s = self._clock.monotonic() - began
         self._desk.running.discard(call.key)
         session.out -= 1
+        if wire.lingering is not None:
+            self._keep_slot(call, wire.lingering)
         self._report(message, answer)
         if session.is_retired and session.out == 0:
             await _close(session)
@@ -160,8 +170,23 @@ class Provider(Actor):
         with suppress(ActorDead):
             self._breaker().tell(Record(message.permit, call, answer))
 
-    async def _send(self, adapter: Adapter, call: Call) -> Answer:
-        wire = Wire()
+    def _keep_slot(self, call: Call, lingering: asyncio.Future[Any]) -> None:
+        """Tell the Supervisor, before it hears of the call's end, that the slot stays taken."""
+        self._desk.lingering.add(call.key)
+        self._tell_lingering()
+        log.warning("thread_hangs", provider=self._provider, notification_id=call.job.id)
+        lingering.add_done_callback(lambda _: self._give_slot_back(call))
+
+    def _give_slot_back(self, call: Call) -> None:
+        self._desk.lingering.discard(call.key)
+        self._tell_lingering()
+        log.info("thread_returned", provider=self._provider, notification_id=call.job.id)
+
+    def _tell_lingering(self) -> None:
+        with suppress(ActorDead):
+            self._supervisor.tell(Lingering(self._provider, frozenset(self._desk.lingering)))
+
+    async def _send(self, adapter: Adapter, call: Call, wire: Wire) -> Answer:
         try:
             with self._limit():
                 return await adapter.send(_outgoing(call), wire)

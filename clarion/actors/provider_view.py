@@ -60,7 +60,7 @@ def provider_snapshot(
         state=state,
         circuit=report or CircuitReport(plan.name, "closed", 0, None, 0),
         is_enabled=gate.is_enabled,
-        in_flight=len(gate.in_flight),
+        in_flight=gate.busy,
         slots=gate.limit,
         max_concurrent=plan.max_concurrent,
         health=health,

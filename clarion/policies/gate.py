@@ -59,6 +59,8 @@ class Gate:
     """Places while ramping; None for all."""
     in_flight: dict[CallKey, bool] = field(default_factory=dict)
     """Call -> whether it is a probe."""
+    lingering: frozenset[CallKey] = frozenset()
+    """Calls that are over but for their threads, which nothing can stop: their slots stay taken."""
     reserved: dict[int, tuple[int, bool]] = field(default_factory=dict)
     """Demand -> (places, whether for a probe)."""
     moved_at: float = 0.0
@@ -75,9 +77,18 @@ class Gate:
         return self.window is not None
 
     @property
+    def busy(self) -> int:
+        """Slots in use, those that a thread keeps after the end of its call included."""
+        return len(self.lingering | self.in_flight.keys())
+
+    @property
     def taken(self) -> int:
         """Slots in use or reserved."""
-        return len(self.in_flight) + sum(n for n, _ in self.reserved.values())
+        return self.busy + self._reserved
+
+    @property
+    def _reserved(self) -> int:
+        return sum(n for n, _ in self.reserved.values())
 
     def opening(self, now: float) -> Opening:
         """Say how many calls may go now, or why none may."""
@@ -90,11 +101,17 @@ class Gate:
             if self.taken >= self.max_concurrent:
                 return Opening(0, is_shut=True, why="its slots are taken by calls of before")
             return self._within_tokens(1, now, is_probe=True)
-        free = self.limit - self.taken
+        # A thread that hangs takes a slot, but no place of the ramp: or nothing would ever recover.
+        ramped = self.limit - len(self.in_flight.keys() - self.lingering) - self._reserved
+        free = min(ramped, self.max_concurrent - self.taken)
         if free <= 0:
-            ramp = ", ramping up after its recovery" if self.is_ramping else ""
-            return Opening(0, why=f"all {self.limit} slots are taken{ramp}")
+            return Opening(0, why=self._why_full())
         return self._within_tokens(free, now, is_probe=False)
+
+    def _why_full(self) -> str:
+        ramp = ", ramping up after its recovery" if self.is_ramping else ""
+        hang = f", {len(self.lingering)} by threads that hang" if self.lingering else ""
+        return f"all {self.limit} slots are taken{hang}{ramp}"
 
     def _within_tokens(self, free: int, now: float, *, is_probe: bool) -> Opening:
         n = min(free, self.bucket.available(now))
@@ -169,7 +186,7 @@ class Gate:
 
     def stalls_at(self, spill_after_s: float) -> float | None:
         """Return when it counts as stalled: all slots taken and none settled for so long."""
-        if len(self.in_flight) < self.limit:
+        if self.busy < self.limit:
             return None
         return self.moved_at + spill_after_s
 

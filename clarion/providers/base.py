@@ -9,6 +9,7 @@ our bug, and the Provider actor answers for it by `Wire.is_written`.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import ssl
@@ -28,6 +29,9 @@ class Wire:
     """True from the moment at which the provider may have read the message."""
     is_host_only: bool = False
     """True where the call goes to a host of the recipient's: what breaks it tells of that host."""
+    lingering: asyncio.Future[Any] | None = None
+    """What still runs of a call that was cut off, such as a thread; its slot is taken until then.
+    Set by `actors.blocking` alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ look-alike for other processes.
 from __future__ import annotations
 
 from clarion.actors.runtime import Crash
+from clarion.testing.blocking import BlockingProvider
 from clarion.testing.certificate import CertificateAuthority
 from clarion.testing.clarion_process import ClarionProcess, free_port
 from clarion.testing.client import ClarionClient
@@ -26,6 +27,7 @@ from clarion.testing.webhook import WebhookLookalike
 
 __all__ = [
     "FAULTS",
+    "BlockingProvider",
     "CertificateAuthority",
     "ClarionClient",
     "ClarionProcess",

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from clarion.actors.messages import Deliver, HealthChecked, ProbeHealth, Record, Settled
+from clarion.actors.blocking import on_the_loop
+from clarion.actors.messages import Deliver, HealthChecked, Lingering, ProbeHealth, Record, Settled
 from clarion.actors.provider import Desk, Provider, ProviderTimes
 from clarion.actors.runtime import Actor, Runtime, handles
 from clarion.domain.notification import Call, Content, Delivery, Job, JobState, Priority
 from clarion.domain.outcome import Health, Outcome
 from clarion.policies.clock import SystemClock
 from clarion.telemetry.metrics import Metrics
-from clarion.testing import Crash, ScriptedProvider, Step
+from clarion.testing import BlockingProvider, Crash, ScriptedProvider, Step
 
 BOUND_S = 5.0
 
@@ -28,7 +29,7 @@ class Neighbour(Actor):
         super().__init__()
         self._heard = heard
 
-    @handles(Settled, Record, HealthChecked)
+    @handles(Settled, Record, HealthChecked, Lingering)
     def hear(self, message: Any) -> None:
         self._heard.put_nowait(message)
 
@@ -36,10 +37,10 @@ class Neighbour(Actor):
 class House:
     """One Provider over scripted sessions; its neighbours tell the test."""
 
-    def __init__(self, *sessions: ScriptedProvider, timeout_s: float = 60.0) -> None:
+    def __init__(self, *sessions: Any, timeout_s: float = 60.0) -> None:
         self.clock = SystemClock()
         self.runtime = Runtime(clock=self.clock, rng=lambda: 0.5)
-        self.sessions = list(sessions)
+        self.sessions: list[Any] = list(sessions)
         self.heard: asyncio.Queue[Any] = asyncio.Queue()
         self.desk = Desk()
         self._times = ProviderTimes(timeout_s, 0.0)
@@ -231,3 +232,26 @@ async def test_a_call_that_ends_after_its_lane_has_stopped_is_no_error(house, fi
 
     assert first.times_closed == 1
     assert [each["event"] for each in logs if each["event"] == "task_failed"] == []
+
+
+async def test_a_thread_that_hangs_is_told_before_the_end_of_its_call():
+    """Or its slot would be given away in between; and again when the thread returns."""
+    library = BlockingProvider()
+    library.hang()
+    house = House(on_the_loop(library, 1), timeout_s=0.05)
+    asked = house.deliver()
+    heard: list[Any] = []
+
+    async with asyncio.timeout(BOUND_S):
+        while not any(isinstance(each, Record) for each in heard):
+            heard.append(await house.heard.get())
+    library.release()
+    returned = await house.next(Lingering)
+    await house.runtime.close(BOUND_S)
+
+    (kept,) = [each for each in heard if isinstance(each, Lingering)]
+    (settled,) = [each for each in heard if isinstance(each, Settled)]
+    assert heard.index(kept) == 0
+    assert kept.calls == {asked.call.key}
+    assert (settled.answer.outcome, settled.answer.reason) == (Outcome.UNKNOWN, "timeout")
+    assert returned.calls == frozenset()
