@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from urllib.parse import urlsplit
 
@@ -33,14 +33,24 @@ log = structlog.get_logger(__name__)
 async def serve(settings: Settings) -> int:
     """Serve HTTP until SIGTERM or SIGINT; return the exit code of the process."""
     ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    _heed_signals(ended.set)
     async with running(settings) as engine, _listening(engine) as url:
         log.info("serving", url=url, pid=os.getpid())
         await _first(ended, engine.failed)
         log.info("stopping", drain_s=settings.server.drain)
     return 1 if engine.failed.is_set() else 0
+
+
+def _heed_signals(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+
+    def heed(_number: int, _frame: object) -> None:
+        with suppress(RuntimeError):  # The loop is closed: the end is near already.
+            loop.call_soon_threadsafe(stop)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Not the loop's: at its end it would let the second of two signals kill the process.
+        signal.signal(number, heed)
 
 
 async def _first(*events: asyncio.Event) -> None:

@@ -86,3 +86,18 @@ async def test_a_second_server_on_one_database_is_turned_away(tmp_path):
     assert code == 1
     assert str(first.pid) in said
     assert "Traceback" not in said
+
+
+async def test_whoever_asks_to_stop_again_and_again_gets_a_clean_exit(tmp_path):
+    """Ctrl-C reaches a process group twice, and an impatient init asks until it is heard."""
+    process = await serve(tmp_path, "--port", "0")
+    await url_of(process)
+    try:
+        async with asyncio.timeout(30):
+            while process.returncode is None:
+                process.terminate()
+                await asyncio.sleep(0.001)
+    finally:
+        await process.communicate()
+
+    assert process.returncode == 0

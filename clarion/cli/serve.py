@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -43,6 +44,9 @@ def serve(
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         code = runner.run(serve_until_stopped(loaded))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # All is done: who asks again to stop must not turn a clean exit into a death.
+        signal.signal(number, signal.SIG_IGN)
     raise typer.Exit(code)
 
 
