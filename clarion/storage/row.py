@@ -26,6 +26,8 @@ Row = tuple[Any, ...]
 
 _FAULTS = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
+_MAX_COUNT = 2**31
+
 
 class Undecodable(Exception):
     """A stored row cannot be read; `id` names its notification."""
@@ -125,6 +127,7 @@ def read_job(row: Row) -> Job:
     ) = row  # fmt: skip
     try:
         _require_text(flow, tenant, reference, sending, waiting, correlation_id)
+        _require_counts(call, attempt, probes, bugs, restarts)
         return Job(
             id=id,
             channel=channel,
@@ -166,6 +169,12 @@ def _require_text(*texts: str | None) -> None:
         if text is not None:
             # Fails for the surrogates that stand for bytes that are no UTF-8.
             text.encode()
+
+
+def _require_counts(*numbers: int) -> None:
+    # The next call is one more: where that is no 64 bits, no call of the lane could be intended.
+    if not all(0 <= number < _MAX_COUNT for number in numbers):
+        raise ValueError("a count was expected")
 
 
 def _read_content(to: str, text: str) -> Content:

@@ -129,6 +129,9 @@ def test_a_paused_lane_is_still_paused_after_a_restart(desk, open_desk):
         ("notifications", "metadata", "[" * 100_000),
         ("jobs", "tried", '{"a": 1}'),
         ("jobs", "delivery", "sometimes"),
+        ("jobs", "call", 2**63 - 1),
+        ("jobs", "call", -1),
+        ("jobs", "attempt", 2**63 - 1),
     ],
 )
 @pytest.mark.parametrize("read", ["load", "refill", "timers"])
