@@ -47,7 +47,10 @@ async def test_a_mail_carries_our_id_the_sender_and_both_texts(
 
     assert sendgrid.requests[-1].payload == {
         "personalizations": [
-            {"to": [{"email": "ada@example.com"}], "custom_args": {"clarion_id": "n1", "clarion_call": "1"}}
+            {
+                "to": [{"email": "ada@example.com"}],
+                "custom_args": {"clarion_id": "n1", "clarion_call": "1"},
+            }
         ],
         "from": {"email": "clarion@example.com", "name": "Clarion"},
         "subject": "Hi",

@@ -44,7 +44,9 @@ async def test_a_message_names_recipient_sender_and_callback(
         "To": ["+15551234567"],
         "From": ["+15005550006"],
         "Body": ["hello"],
-        "StatusCallback": ["https://clarion.example/callbacks/one?clarion_id=n+1%26x&clarion_call=1"],
+        "StatusCallback": [
+            "https://clarion.example/callbacks/one?clarion_id=n+1%26x&clarion_call=1"
+        ],
     }
     assert answer.outcome is Outcome.ACCEPTED
     assert answer.provider_message_id is not None
