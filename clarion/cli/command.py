@@ -50,6 +50,7 @@ app.command("check", short_help="Say whether it would work, and what to mend.")(
 app.command("send", short_help="Send one notification, or a file of them.")(send.send)
 app.command("status", short_help="Show how all stands, or one notification.")(status.status)
 app.command("top", short_help="Watch lanes, providers and breakers.")(top.top)
+app.command("resolve", short_help="Decide about one that may have been sent.")(dead_letter.resolve)
 app.add_typer(dead_letter.app, name="dead-letters")
 app.add_typer(steering.providers, name="providers")
 app.add_typer(steering.queues, name="queues")
