@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from clarion.domain.notification import Channel
 from clarion.errors import Fault, SettingsError
-from clarion.providers.registry import UnknownKind, adapter_class
+from clarion.providers.registry import UnknownKind, UnusableKind, adapter_class
 from clarion.providers.setting import AdapterConfig
 from clarion.settings_source import Faults, document_of, faults_of, near
 from clarion.settings_table import (
@@ -169,7 +169,7 @@ def _config_class(kind: Any, path: str, faults: Faults) -> type[AdapterConfig] |
         return None
     try:
         return adapter_class(kind).Config
-    except UnknownKind as error:
+    except (UnknownKind, UnusableKind) as error:
         faults.add(f"{path}.kind", str(error))
         return None
 
