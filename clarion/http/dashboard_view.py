@@ -236,8 +236,14 @@ def _step(event: Mapping[str, Any], detail: str) -> Step:
             return Step(event, _EVENT_MARKS[name], f"It is being handed to {provider}", detail)
         case "waiting":
             return Step(event, _EVENT_MARKS[name], "It goes on at this time", detail)
-        case _:
+        case "receipt":
+            mark = Mark(event["outcome"] or "told", "busy", "tick")
+            return Step(event, mark, f"{provider} told what became of it", detail)
+        case _ if name in STATUS_MARKS:
             return Step(event, STATUS_MARKS[Status(name)], f"It ended as {name}", detail)
+        case _:
+            # A word that the page does not know yet is shown as it is, not as an error.
+            return Step(event, Mark(name, "busy", "clock"), f"It was {name}", detail)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from clarion.cli.command import app as cli
 from clarion.domain.notification import Status
 from clarion.domain.outcome import Health, Outcome
 from clarion.errors import StorageUnavailable
-from clarion.http import dashboard
+from clarion.http import dashboard, dashboard_view
 from clarion.http.dashboard_view import CIRCUIT_WORDS, OUTCOME_MARKS, PROVIDER_MARKS, STATUS_MARKS
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
@@ -563,3 +563,14 @@ async def test_a_notification_is_reached_by_keyboard(served):
 async def focus(page):
     """Where the link with the focus leads."""
     return await page.evaluate("document.activeElement.getAttribute('href') || ''")
+
+
+@pytest.mark.parametrize("name", ["receipt", "redriven", "something new"])
+def test_every_event_of_a_timeline_has_a_line(name):
+    """What a provider told later and what people did is shown; an unknown word is no error."""
+    event = {"event": name, "provider": "mail", "outcome": "delivered", "why": None}
+
+    step = dashboard_view._step(event, "")
+
+    assert step.headline
+    assert step.mark.word
