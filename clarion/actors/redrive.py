@@ -135,9 +135,9 @@ class Redriver(Actor):
             parts = await self._journal.ask(LoadRedrives(""), ANSWER_S)
         except Exception as error:
             # The boundary of a task: the disk, or a Journal that crashed; it is asked again.
-            self.context.ref.tell(_Found([], error))
+            self._hear(_Found([], error))
         else:
-            self.context.ref.tell(_Found(parts))
+            self._hear(_Found(parts))
 
     @handles(_Found)
     def found(self, message: _Found) -> None:
@@ -176,7 +176,12 @@ class Redriver(Actor):
         except Exception as error:
             # The boundary of a task: whatever it was, the table knows how far it got.
             found = error
-        self.context.ref.tell(_Answered(key, ticket, found))
+        self._hear(_Answered(key, ticket, found))
+
+    def _hear(self, news: Internal) -> None:
+        # At the end the tasks outlive the actor, and what they find out concerns nobody.
+        if self.context.ref.is_alive():
+            self.context.ref.tell(news)
 
     @handles(_Answered)
     def answered(self, message: _Answered) -> None:

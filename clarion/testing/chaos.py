@@ -18,6 +18,7 @@ from typing import Any
 from clarion.actors.runtime import Crash
 from clarion.domain.instant import rfc3339
 from clarion.domain.notification import Delivery, Priority
+from clarion.domain.redrive import DeadFilter, RedriveRequest
 from clarion.errors import ClarionError, IdempotencyConflict, NotFound
 from clarion.service import Service
 from clarion.settings import load
@@ -49,6 +50,7 @@ class Chaos:
     steering: int = 8
     disk_failures: int = 2
     cancels: int = 8
+    redrives: int = 4
     names: tuple[str, ...] = field(default=("alpha", "beta", "gamma"))
 
 
@@ -144,6 +146,7 @@ class _Plot:
             (self._how.steering, self._steer),
             (self._how.disk_failures, self._disk),
             (self._how.cancels, self._cancel),
+            (self._how.redrives, self._redrive),
             (10, self._audit),
         ):
             for _ in range(self._rng.randint(0, 2 * count)):
@@ -207,7 +210,7 @@ class _Plot:
 
     def _crash(self, at: float) -> None:
         names = [
-            "supervisor", "journal",
+            "supervisor", "journal", "redrive",
             *(f"queue:{channel}" for channel in _ADDRESS),
             *(f"{kind}:{name}" for kind in ("breaker", "provider") for name in self._how.names),
         ]  # fmt: skip
@@ -267,6 +270,20 @@ class _Plot:
 
         self._world.plan(at, "cancel", cancel)
 
+    def _redrive(self, at: float) -> None:
+        rng = self._rng
+        reason = rng.choice([None, None, "recipient", "exhausted"])
+        request = RedriveRequest(DeadFilter(reason=reason), rng.choice([1.0, 10.0, 500.0]))
+        is_regretted = rng.random() < 0.2
+
+        async def redrive(world: Simulation) -> None:
+            begun = await _try(world, lambda service: service.aftermath.redrive(request))
+            if begun and is_regretted:
+                await asyncio.sleep(3.0)
+                await _try(world, _cancel_last)
+
+        self._world.plan(at, "redrive", redrive)
+
     def _audit(self, at: float) -> None:
         self._world.plan(at, "audit", reconcile)
 
@@ -284,6 +301,12 @@ async def _try(world: Simulation, ask: Callable[[Service], Awaitable[Any]]) -> b
         world.note(f"refused: {type(error).__name__}")
         return False
     return True
+
+
+async def _cancel_last(service: Service) -> None:
+    found = await service.aftermath.redrives()
+    if found:
+        await service.aftermath.cancel(found[0].id)
 
 
 async def _insist(world: Simulation, ask: Callable[[Service], Awaitable[Any]]) -> None:
