@@ -50,6 +50,8 @@ class ServerProblem(ClarionError):
         self.status = status
         self.problem = dict(problem)
         self.retry_after_s = retry_after_s
+        self.hint = ""
+        """What to do, where a command knows more than the status tells."""
 
     @property
     def faults(self) -> list[tuple[str, str]]:

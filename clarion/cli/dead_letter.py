@@ -12,7 +12,9 @@ from clarion.cli.client import Server
 from clarion.cli.option import ExitCode, Instant, Json, Url, guarded, output, server
 from clarion.cli.output import Output
 from clarion.cli.redrive import Follower, show_redrive
-from clarion.cli.status import items_of, show_notification
+from clarion.cli.standing import items_of
+from clarion.cli.status import show_notification
+from clarion.cli.table import Table
 from clarion.policies.clock import SystemClock
 
 app = typer.Typer(
@@ -58,7 +60,7 @@ def list_dead_letters(
         out.note("there are no dead letters like that")
         return
     columns = ("id", "channel", "to", "reason", "provider", "attempts", "updated_at", "explanation")
-    out.table(columns, [[row.get(name) for name in columns] for row in rows])
+    out.table(Table(columns, [[row.get(name) for name in columns] for row in rows]))
     if page.get("next"):
         out.note(f"there are more: --cursor {page['next']}")
 
@@ -153,7 +155,7 @@ def list_redrives(context: typer.Context, url: Url = None, as_json: Json = False
         out.document(found)
         return
     columns = ("id", "state", "matched", "moved", "skipped", "rate", "created_at", "ended_at")
-    out.table(columns, [[row.get(name) for name in columns] for row in items_of(found)])
+    out.table(Table(columns, [[row.get(name) for name in columns] for row in items_of(found)]))
 
 
 @app.command("cancel")

@@ -1,23 +1,27 @@
 """What a command prints: its result on standard output, everything else on standard error.
 
-rich is imported when a table is drawn, not before: `--json` never pays for it.
+A terminal gets tables and sentences that fit into its window, a pipe gets every word on one line.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from clarion.cli.client import ServerProblem
+from clarion.cli.wording import clean
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
 
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != 10}
-PIPED_WIDTH: Final = 200
-"""Columns where nobody has a window: wide enough that no cell is broken for a grep."""
+    from clarion.cli.table import Table
+
+PIPED_WIDTH: Final = 10_000
+"""Columns where nobody has a window: no cell is broken or cut for a grep."""
 
 
 class Output:
@@ -28,24 +32,25 @@ class Output:
 
     def document(self, value: Any) -> None:
         """Print a JSON document."""
-        print(json.dumps(value, indent=2))
+        print(json.dumps(value, indent=2), flush=True)
 
     def line(self, text: str) -> None:
         """Print one line of the result."""
         # At once: in a pipe it would come behind what is said to the person meanwhile.
         print(clean(text), flush=True)
 
+    def sentences(self, found: Iterable[str]) -> None:
+        """Print what is told in sentences, each folded to the window."""
+        for text in found:
+            self.line(fold(text))
+
     def note(self, text: str) -> None:
         """Say something to the person at the terminal."""
-        print(clean(text), file=sys.stderr)
+        print(clean(text), file=sys.stderr, flush=True)
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Draw a table; None is shown as a dash."""
-        from rich.console import Console
-
-        table = make_table(columns, rows)
-        width = None if sys.stdout.isatty() else PIPED_WIDTH
-        Console(file=sys.stdout, width=width, highlight=False).print(table)
+    def table(self, table: Table) -> None:
+        """Draw a table."""
+        make_console().print(table)
 
     def problem(self, problem: ServerProblem) -> None:
         """Tell what the server did not like, and what to do about it."""
@@ -53,14 +58,14 @@ class Output:
             self.document({"status": problem.status, **problem.problem})
         match problem.faults:
             case [(pointer, detail)]:
-                self.note(f"error: {_option(pointer)}{detail}")
+                self.note(f"error: {_told(pointer, detail)}")
             case []:
                 self.note(f"error: {problem}")
             case faults:
                 self.note(f"error: {len(faults)} things are wrong")
                 for pointer, detail in faults:
-                    self.note(f"  {_option(pointer)}{detail}")
-        hint = _HINTS.get(problem.status)
+                    self.note(f"  {_told(pointer, detail)}")
+        hint = problem.hint or _HINTS.get(problem.status)
         if hint:
             self.note(hint)
 
@@ -79,41 +84,31 @@ _HINTS = {
 }
 
 
-def clean(text: str) -> str:
-    """Make control characters visible: what a provider answered must not steer the terminal."""
-    return text.translate(_CONTROLS)
+def make_console() -> Console:
+    """Return what draws on standard output, as wide as its window."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else PIPED_WIDTH
+    return Console(file=sys.stdout, width=width, highlight=False)
 
 
-def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Return a table to draw; None is shown as a dash, and a rich Text as it is."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for row in rows:
-        # Text, not str: what a provider says must not be taken for markup.
-        table.add_row(
-            *(value if isinstance(value, Text) else Text(clean(_cell(value))) for value in row)
-        )
-    return table
+def fold(text: str) -> str:
+    """Break a sentence at the window's edge, and further lines behind a margin; never in a pipe."""
+    if not sys.stdout.isatty():
+        return text
+    width = max(20, shutil.get_terminal_size().columns)
+    return textwrap.fill(text, width, subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _cell(value: object) -> str:
-    match value:
-        case None | "":
-            return "-"
-        case bool():
-            return "yes" if value else "no"
-        case list() | tuple():
-            return ", ".join(str(each) for each in value) or "-"
-        case _:
-            return str(value)
-
-
-def _option(pointer: str) -> str:
+def _told(pointer: str, detail: str) -> str:
     """Name the place of a fault as the command line does: `/send_at` is `--send-at`."""
     name = pointer.lstrip("/#")
     if not name:
-        return ""
-    return f"{name}: " if "/" in name else f"--{name.replace('_', '-')}: "
+        return detail
+    if "/" in name:
+        return f"{name}: {detail}"
+    option = f"--{name.replace('_', '-')}"
+    # The server's sentences often begin with the field: once is enough.
+    return (
+        f"{option}{detail[len(name) :]}" if detail.startswith(f"{name} ") else f"{option}: {detail}"
+    )

@@ -7,13 +7,17 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from clarion.cli import standing
 from clarion.cli.client import Server
 from clarion.cli.option import Json, Url, guarded, output, server
-from clarion.cli.output import Output
+from clarion.cli.output import Output, fold
+from clarion.cli.standing import items_of
+from clarion.cli.table import Table
+from clarion.cli.wording import counted
+from clarion.domain.notification import LIVE
+from clarion.policies.clock import SystemClock
 
-_TIMELINE: Final = (
-    "at", "event", "provider", "why", "outcome", "reason", "detail", "passed over",
-)  # fmt: skip
+_TIMELINE: Final = ("at", "event", "provider", "outcome", "reason")
 
 
 @guarded
@@ -40,68 +44,29 @@ def _show_overview(out: Output, there: Server) -> None:
     if out.is_json:
         out.document(found)
         return
-    counts = found["stats"].get("by_status") or {}
-    told = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
-    out.line(f"{found['stats'].get('accepted', 0)} accepted" + (f": {told}" if told else ""))
+    out.line(standing.summary(found["stats"]))
     out.line("")
     show_queues(out, items_of(found["queues"]))
     out.line("")
     show_providers(out, items_of(found["providers"]))
 
 
-def items_of(body: Any) -> list[Mapping[str, Any]]:
-    """Return the rows of a listing, bare or under `items`."""
-    rows = body.get("items", []) if isinstance(body, Mapping) else body
-    return [row for row in rows or [] if isinstance(row, Mapping)]
-
-
-def show_queues(out: Output, rows: list[Mapping[str, Any]]) -> None:
+def show_queues(out: Output, rows: Sequence[Mapping[str, Any]]) -> None:
     """Draw the lanes."""
-    columns = ("lane", "state", "ready", "scheduled", "waiting", "in flight", "oldest", "why")
-    out.table(
-        columns,
-        [
-            (
-                row.get("channel"),
-                lane_state(row),
-                *(row.get(name) for name in ("ready", "scheduled", "waiting", "in_flight")),
-                row.get("oldest_at"),
-                row.get("held_reason") or row.get("problem"),
-            )
-            for row in rows
-        ],
-    )
+    out.table(standing.lanes(rows, SystemClock().now()))
+    _show_trouble(out, standing.lane_trouble(rows))
 
 
-def lane_state(row: Mapping[str, Any]) -> str:
-    """Return the word for how a lane stands."""
-    if row.get("paused"):
-        return "paused"
-    if row.get("held"):
-        return "held"
-    return "open" if row.get("accepting", True) else "closed"
-
-
-def show_providers(out: Output, rows: list[Mapping[str, Any]]) -> None:
+def show_providers(out: Output, rows: Sequence[Mapping[str, Any]]) -> None:
     """Draw the providers with their breakers."""
-    columns = ("provider", "kind", "channels", "state", "circuit", "in flight", "slots", "why")
-    out.table(
-        columns,
-        [
-            (
-                *(row.get(name) for name in ("name", "kind", "channels", "state")),
-                circuit_of(row),
-                *(row.get(name) for name in ("in_flight", "slots", "reason")),
-            )
-            for row in rows
-        ],
-    )
+    out.table(standing.providers(rows))
+    _show_trouble(out, standing.provider_trouble(rows))
 
 
-def circuit_of(row: Mapping[str, Any]) -> Any:
-    """Return the state of a provider's circuit."""
-    found = row.get("breaker") or row.get("circuit")
-    return found.get("state") if isinstance(found, Mapping) else found
+def _show_trouble(out: Output, sentences: Sequence[str]) -> None:
+    if sentences:
+        out.line("")
+        out.sentences(sentences)
 
 
 def show_notification(out: Output, notification: Mapping[str, Any]) -> None:
@@ -111,36 +76,31 @@ def show_notification(out: Output, notification: Mapping[str, Any]) -> None:
         return
     told = notification.get
     out.line(f"{told('id')}  {told('channel')} to {told('to')}")
-    out.line(f"{told('status')}{_by(notification)}, {_counted(told('attempts') or 0, 'attempt')}")
+    out.line(f"{told('status')}{_by(notification)}, {counted(told('attempts') or 0, 'attempt')}")
     if told("explanation"):
-        out.line(str(told("explanation")))
+        out.line(fold(str(told("explanation"))))
     timeline = told("timeline") or []
     if timeline:
         out.line("")
-        out.table(*_filled(_TIMELINE, [_event(each) for each in timeline]))
-
-
-def _filled(
-    columns: Sequence[str], rows: Sequence[Sequence[object]]
-) -> tuple[list[str], list[list[object]]]:
-    """Leave out the columns that say nothing in any row: a story should fit into a window."""
-    kept = [n for n in range(len(columns)) if any(row[n] not in (None, "") for row in rows)]
-    return [columns[n] for n in kept], [[row[n] for n in kept] for row in rows]
+        rows = [[each.get(name) for name in _TIMELINE] for each in timeline]
+        out.table(Table(_TIMELINE, rows, is_filled=True, notes=[_said(each) for each in timeline]))
 
 
 def _by(notification: Mapping[str, Any]) -> str:
-    provider = notification.get("provider")
+    provider, is_live = notification.get("provider"), notification.get("status") in LIVE
     twice = " (possibly twice)" if notification.get("possibly_duplicated") else ""
-    return (f" by {provider}" if provider else "") + twice
+    by = "last tried" if is_live else "by"
+    return (f"{',' if is_live else ''} {by} {provider}" if provider else "") + twice
 
 
-def _counted(n: int, word: str) -> str:
-    return f"{n} {word}" if n == 1 else f"{n} {word}s"
-
-
-def _event(event: Mapping[str, Any]) -> list[object]:
-    plain: list[object] = [event.get(name) for name in _TIMELINE[:-1]]
-    return [*plain, _passed_over(event.get("considered"))]
+def _said(event: Mapping[str, Any]) -> list[str]:
+    """Return what stands under an event: the provider's words, and why it was that provider."""
+    over, why = _passed_over(event.get("considered")), event.get("why")
+    return [
+        *([str(event["detail"])] if event.get("detail") else []),
+        *([f"chosen: {why}"] if why else []),
+        *([f"passed over: {over}"] if over else []),
+    ]
 
 
 def _passed_over(considered: Any) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import typer
 
 from clarion.cli.option import Json, Url, guarded, output, server
 from clarion.cli.output import Output
-from clarion.cli.status import items_of, show_providers, show_queues
+from clarion.cli.standing import items_of
+from clarion.cli.status import show_providers, show_queues
 
 providers = typer.Typer(help="List, disable and enable providers.", no_args_is_help=True)
 queues = typer.Typer(help="List, pause and resume lanes.", no_args_is_help=True)
@@ -34,7 +35,7 @@ def _list(
     url: str | None,
     as_json: bool,
     what: str,
-    show: Callable[[Output, list[Mapping[str, Any]]], None],
+    show: Callable[[Output, Sequence[Mapping[str, Any]]], None],
 ) -> None:
     out, there = output(context, as_json), server(context, url)
     found = there.get(what)

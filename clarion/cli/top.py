@@ -17,34 +17,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
 import typer
 
+from clarion.cli import standing
 from clarion.cli.client import Server, ServerUnreachable
 from clarion.cli.option import Json, Url, guarded, output, server
-from clarion.cli.output import PIPED_WIDTH, clean, make_table
-from clarion.cli.status import circuit_of, items_of, lane_state
+from clarion.cli.output import make_console
+from clarion.cli.standing import items_of
+from clarion.cli.table import Figure
+from clarion.cli.wording import clean
 from clarion.domain.notification import Status
 from clarion.policies.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.text import Text
 
 REFRESH_S: Final = 1.0
 
 _ARRIVED: Final = (Status.SENT, Status.DELIVERED, Status.UNDELIVERED)
 """A receipt moves a notification from the first to the others: one sending, whatever follows."""
 _LOST: Final = (Status.FAILED, Status.EXPIRED, Status.UNKNOWN)
-_STYLES: Final = {
-    "open": "green", "paused": "yellow", "held": "red", "closed": "red",
-    "circuit closed": "green", "circuit half_open": "yellow", "circuit open": "red",
-    "circuit forced_open": "red", "circuit disabled": "yellow",
-}  # fmt: skip
-_LANES: Final = (
-    "lane", "state", "ready", "scheduled", "waiting", "in flight", "oldest",
-    "accepted/s", "sent/s", "lost/s", "why",
-)  # fmt: skip
-_PROVIDERS: Final = (
-    "provider", "kind", "state", "circuit", "failures", "in flight", "slots", "again in", "why",
-)  # fmt: skip
+_RATES: Final = ("accepted/s", "sent/s", "lost/s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +82,10 @@ def top(
         lanes, providers = {"items": first.lanes}, {"items": first.providers}
         out.document({"stats": first.stats, "queues": lanes, "providers": providers})
     elif once or not sys.stdout.isatty():
-        _console().print(frame(there.url, None, first))
+        make_console().print(frame(there.url, None, first))
     else:
         with _typed() as keys:
-            watch(there, first, SystemClock(), keys, _console())
+            watch(there, first, SystemClock(), keys, make_console())
 
 
 def look(there: Server, clock: Clock) -> Look:
@@ -153,74 +144,28 @@ def frame(url: str, before: Look | None, now: Look) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [Text(clean(_heading(url, now)))]
+    at = datetime.fromtimestamp(now.now).astimezone().strftime("%H:%M:%S")
+    parts: list[RenderableType] = [Text(clean(f"{url}  {at}  {standing.summary(now.stats)}"))]
     if now.trouble:
         parts.append(Text(clean(now.trouble), style="red"))
-    lanes = make_table(_LANES, [_lane(before, now, row) for row in now.lanes])
-    providers = make_table(_PROVIDERS, [_provider(row) for row in now.providers])
-    return Group(*parts, Text(), lanes, Text(), providers)
+    lanes = standing.lanes(now.lanes, now.now, _RATES, lambda row: _paces(before, now, row))
+    parts += [Text(), lanes, Text(), standing.providers(now.providers)]
+    trouble = [*standing.lane_trouble(now.lanes), *standing.provider_trouble(now.providers)]
+    if trouble:
+        parts += [Text(), *(Text(clean(each)) for each in trouble)]
+    return Group(*parts)
 
 
-def _heading(url: str, now: Look) -> str:
-    by_status = now.stats.get("by_status") or {}
-    told = [f"{n:,} {name}" for name, n in by_status.items() if n]
-    at = datetime.fromtimestamp(now.now).astimezone().strftime("%H:%M:%S")
-    return f"{url}  {at}  {now.stats.get('accepted', 0):,} accepted: {', '.join(told) or 'none'}"
+def _paces(before: Look | None, now: Look, row: Mapping[str, Any]) -> list[object]:
+    pace = rates(before, now, str(row.get("channel")))
+    return [_pace(each) for each in (pace.accepted, pace.sent, pace.lost)]
 
 
-def _lane(before: Look | None, now: Look, row: Mapping[str, Any]) -> list[object]:
-    state, pace = lane_state(row), rates(before, now, str(row.get("channel")))
-    return [
-        row.get("channel"),
-        _styled(state, state),
-        *(row.get(name) for name in ("ready", "scheduled", "waiting", "in_flight")),
-        _age(row.get("oldest_at"), now.now),
-        *(_pace(each) for each in (pace.accepted, pace.sent, pace.lost)),
-        row.get("held_reason") or row.get("problem"),
-    ]
-
-
-def _provider(row: Mapping[str, Any]) -> list[object]:
-    circuit, wait_s = circuit_of(row), row.get("retry_after_s")
-    return [
-        *(row.get(name) for name in ("name", "kind", "state")),
-        _styled(str(circuit), f"circuit {circuit}"),
-        *(row.get(name) for name in ("failures", "in_flight", "slots")),
-        None if wait_s is None else _span(wait_s),
-        row.get("reason"),
-    ]
-
-
-def _styled(text: str, state: str) -> Text:
-    from rich.text import Text
-
-    return Text(clean(text), style=_STYLES.get(state, ""))
-
-
-def _pace(per_second: float | None) -> str | None:
-    return None if per_second is None else f"{per_second:,.1f}"
-
-
-def _age(since: str | None, now: float) -> str | None:
-    if since is None:
-        return None
-    return _span(max(0.0, now - datetime.fromisoformat(since).timestamp()))
-
-
-def _span(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"
+def _pace(per_second: float | None) -> Figure:
+    return Figure("-" if per_second is None else f"{per_second:,.1f}")
 
 
 # --- the terminal ----------------------------------------------------------------------------
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else PIPED_WIDTH
-    return Console(file=sys.stdout, width=width, highlight=False)
 
 
 @dataclass(frozen=True, slots=True)

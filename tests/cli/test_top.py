@@ -62,11 +62,12 @@ async def test_in_a_pipe_it_is_one_frame(there: Any, run: Any, options: tuple[st
     assert ran.code == 0
     assert ran.out.splitlines()[0].endswith("1,200 accepted: 2 queued, 1,198 sent")
     assert row(ran.out, "email")[:6] == ["email", "held", "2", "3", "4", "5"]
-    assert row(ran.out, "email")[-4:] == ["-", "-", "-", "sendgrid is open"]
+    assert row(ran.out, "email")[-3:] == ["-", "-", "-"]
+    assert "email: sendgrid is open" in ran.out
     assert row(ran.out, "sendgrid") == [
-        "sendgrid", "sendgrid", "open", "open", "7", "0", "32", "42 s",
-        "its circuit is open [bold]",
+        "sendgrid", "sendgrid", "-", "open", "open", "7", "0", "32", "42 s",
     ]  # fmt: skip
+    assert "sendgrid: its circuit is open [bold]" in ran.out
     assert "\x1b" not in ran.out
 
 
