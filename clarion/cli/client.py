@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import http.client
 import json
-import urllib.error
-import urllib.request
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from threading import Timer
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -18,8 +20,10 @@ from clarion.errors import ClarionError
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 REQUEST_TIMEOUT_S: Final = 10.0
-"""Twice what the server itself waits for an actor."""
-_PLAIN_BODY_CHARS: Final = 200
+"""Of each wait for the network; twice what the server itself waits for an actor."""
+EXCHANGE_TIMEOUT_S: Final = 60.0
+"""Of all waits of one request together: a server that drips keeps nobody for longer."""
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _JSON: Final = "application/json"
 _NDJSON: Final = "application/x-ndjson"
 
@@ -65,30 +69,60 @@ class ServerProblem(ClarionError):
         ]
 
 
+class Answer(dict[str, Any]):
+    """A JSON object of the server's. What it must hold and does not, no Clarion has written."""
+
+    def __init__(self, url: str, found: Mapping[str, Any]) -> None:
+        super().__init__(found)
+        self._url = url
+
+    def __missing__(self, name: str) -> Any:
+        raise _no_clarion(self._url, f"there is no {name} in its answer")
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    path: str
+    body: bytes | None
+    headers: Mapping[str, str]
+
+    @property
+    def may_change(self) -> bool:
+        return self.method != "GET"
+
+
 class Server:
     """One running server.
 
     `url` is its base; `api_key` goes as a bearer token, "" sends none; `timeout_s` bounds each
-    wait for the network. Proxies of the environment are not used and redirects not followed: the
-    key goes to the named server or nowhere. Raises ValueError for a URL or key that cannot be.
+    wait for the network, `exchange_s` a whole request. Proxies of the environment are not used
+    and redirects not followed: the key goes to the named server or nowhere. Raises ValueError
+    for a URL or key that cannot be.
     """
 
     def __init__(
-        self, url: str, api_key: str = "", *, timeout_s: float = REQUEST_TIMEOUT_S
+        self,
+        url: str,
+        api_key: str = "",
+        *,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+        exchange_s: float = EXCHANGE_TIMEOUT_S,
     ) -> None:
         if not _is_base_url(url):
             raise ValueError(f"{url!r} is no URL of a server: write it like {DEFAULT_URL}")
         if not api_key.isascii() or not api_key.isprintable():
             raise ValueError("CLARION_API_KEY holds characters that no key has")
         self.url = url.rstrip("/")
-        self._api_key = api_key
+        self._place = urlsplit(self.url)
+        self._headers = {"Accept": "application/json, application/problem+json"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
         self._timeout_s = timeout_s
-        self._opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), _NoRedirect(), _AnyStatus()
-        )
+        self._exchange_s = exchange_s
 
     def get(self, *path: str, **query: str | None) -> Any:
-        """Return the JSON of a GET; a query value of None is left out.
+        """Return the JSON object of a GET; a query value of None is left out.
 
         Raises ServerUnreachable, ServerProblem.
         """
@@ -96,12 +130,12 @@ class Server:
         return self._ask("GET", _path(path) + (f"?{urlencode(given)}" if given else ""))
 
     def post(self, *path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
-        """Return the JSON of a POST, None where the answer has no body; raises as `get`."""
+        """Return the JSON object of a POST, None where the answer has no body; raises as `get`."""
         sent = b"" if body is None else json.dumps(body).encode()
         return self._ask("POST", _path(path), sent, {"Content-Type": _JSON, **(headers or {})})
 
     def post_lines(self, *path: str, lines: Sequence[bytes]) -> Any:
-        """Return the JSON of a POST of NDJSON; raises as `get`."""
+        """Return the JSON object of a POST of NDJSON; raises as `get`."""
         return self._ask("POST", _path(path), b"\n".join(lines), {"Content-Type": _NDJSON})
 
     def _ask(
@@ -111,28 +145,63 @@ class Server:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
-        request = urllib.request.Request(  # noqa: S310 - the scheme was checked
-            self.url + path, body, dict(headers or {}), method=method
+        request = _Request(
+            method, self._place.path + path, body, {**self._headers, **(headers or {})}
         )
-        request.add_header("Accept", "application/json, application/problem+json")
-        if self._api_key:
-            request.add_header("Authorization", f"Bearer {self._api_key}")
-        return self._parse(*self._exchange(request))
+        with closing(self._connection()) as connection, self._limited(connection) as is_over:
+            is_sent = False
+            try:
+                connection.connect()
+                response = self._send(connection, request)
+                is_sent = True
+                response = response or connection.getresponse()
+                text = _whole(response)
+            except (OSError, http.client.HTTPException) as error:
+                why = self._why(error, is_late=bool(is_over))
+                is_doubtful = is_sent and request.may_change
+                raise ServerUnreachable(self.url, why, is_doubtful=is_doubtful) from error
+        return self._read(request, response, text)
 
-    def _exchange(self, request: urllib.request.Request) -> tuple[int, str, str | None]:
+    def _connection(self) -> http.client.HTTPConnection:
+        is_secure = self._place.scheme == "https"
+        make = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
+        return make(self._place.hostname or "", self._place.port, timeout=self._timeout_s)
+
+    @contextmanager
+    def _limited(self, connection: http.client.HTTPConnection) -> Iterator[list[bool]]:
+        """Cut the exchange off when its time is over; the list is filled then."""
+        is_over: list[bool] = []
+
+        def cut() -> None:
+            is_over.append(True)
+            with suppress(OSError, AttributeError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+        timer = Timer(self._exchange_s, cut)
+        timer.daemon = True
+        timer.start()
         try:
-            with self._opener.open(request, timeout=self._timeout_s) as response:
-                text = response.read().decode("utf-8", "replace")
-                return response.status, text, response.headers.get("Retry-After")
-        except urllib.error.URLError as error:
-            # urllib wraps what fails while it connects and sends, a time-out included.
-            raise ServerUnreachable(self.url, self._why(error.reason)) from error
-        except (OSError, http.client.HTTPException) as error:
-            is_doubtful = request.get_method() != "GET"
-            raise ServerUnreachable(self.url, self._why(error), is_doubtful=is_doubtful) from error
+            yield is_over
+        finally:
+            timer.cancel()
 
-    def _why(self, error: object) -> str:
+    def _send(
+        self, connection: http.client.HTTPConnection, request: _Request
+    ) -> http.client.HTTPResponse | None:
+        """Send it; return the answer of a server that did not want to hear all of it."""
+        try:
+            connection.request(request.method, request.path, request.body, request.headers)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            try:
+                return connection.getresponse()
+            except (OSError, http.client.HTTPException):
+                raise error from None
+        return None
+
+    def _why(self, error: Exception, *, is_late: bool) -> str:
         match error:
+            case _ if is_late:
+                return f"no complete answer within {self._exchange_s:g} s"
             case TimeoutError():
                 return f"no answer within {self._timeout_s:g} s"
             case http.client.HTTPException():
@@ -142,18 +211,37 @@ class Server:
             case _:
                 return str(error)
 
-    def _parse(self, status: int, text: str, retry_after: str | None) -> Any:
+    def _read(self, request: _Request, response: http.client.HTTPResponse, text: bytes) -> Any:
+        is_fine = 200 <= response.status < 300
+        if is_fine and not text:
+            return None
         try:
-            body = json.loads(text) if text else None
-        except ValueError:
-            body = {"detail": text.strip()[:_PLAIN_BODY_CHARS]}
-            if 200 <= status < 300:
-                why = "what answers there is no Clarion (its answer is not JSON)"
-                raise ServerUnreachable(self.url, why) from None
-        if 200 <= status < 300:
-            return body
-        problem = body if isinstance(body, Mapping) else {}
-        raise ServerProblem(status, problem, retry_after_s=_seconds(retry_after))
+            body = json.loads(text.decode("utf-8", "replace")) if text else None
+        except (ValueError, RecursionError):
+            body = None
+        if not isinstance(body, Mapping):
+            what = f"it answered HTTP {response.status} {response.reason} and no JSON object"
+            # A gateway before it may have passed the request on before it gave up.
+            is_doubtful = request.may_change and response.status >= 500
+            raise _no_clarion(self.url, what, is_doubtful=is_doubtful)
+        if is_fine:
+            return Answer(self.url, body)
+        retry_after_s = _seconds(response.headers.get("Retry-After"))
+        raise ServerProblem(response.status, body, retry_after_s=retry_after_s)
+
+
+def _no_clarion(url: str, what: str, *, is_doubtful: bool = False) -> ServerUnreachable:
+    why = f"what answers there is no Clarion ({what})"
+    return ServerUnreachable(url, why, is_doubtful=is_doubtful)
+
+
+def _whole(response: http.client.HTTPResponse) -> bytes:
+    """Return the body; raises IncompleteRead where it broke off or has no end."""
+    text = response.read(MAX_ANSWER_BYTES)
+    # With a limit, http.client takes what it got for all there was.
+    if response.length or len(text) == MAX_ANSWER_BYTES:
+        raise http.client.IncompleteRead(text)
+    return text
 
 
 def _seconds(retry_after: str | None) -> float | None:
@@ -169,26 +257,9 @@ def _is_base_url(url: str) -> bool:
     except ValueError:
         return False
     is_whole = not parts.query and not parts.fragment and url.isascii() and url.isprintable()
-    is_web = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    # Name and password in a URL would be ignored: the key is all that a server knows.
+    is_web = parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
     return is_web and has_port and is_whole and " " not in url
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Leave a redirect to the caller as the answer that it is."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-class _AnyStatus(urllib.request.HTTPErrorProcessor):
-    """Hand every answer back, where urllib would raise for a 404."""
-
-    def http_response(
-        self, request: urllib.request.Request, response: http.client.HTTPResponse
-    ) -> Any:
-        return response
-
-    https_response = http_response
 
 
 def _path(parts: tuple[str, ...]) -> str:

@@ -29,10 +29,9 @@ _PROVIDERS: Final = (
 )  # fmt: skip
 
 
-def items_of(body: Any) -> list[Row]:
-    """Return the rows of a listing, bare or under `items`."""
-    rows = body.get("items", []) if isinstance(body, Mapping) else body
-    return [row for row in rows or [] if isinstance(row, Mapping)]
+def items_of(body: Row) -> list[Row]:
+    """Return the rows of a listing."""
+    return [row for row in body.get("items") or [] if isinstance(row, Mapping)]
 
 
 def lanes(

@@ -7,13 +7,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
 import clarion.cli
-from clarion.cli.client import Server, ServerUnreachable
+from clarion.cli.client import Server, ServerProblem, ServerUnreachable
 
 _ROOT = Path(clarion.cli.__file__).parent.parent.parent
 
@@ -44,7 +46,7 @@ async def test_no_server_with_json_is_json_too(run: Any, closed_url: str) -> Non
     assert "no Clarion answers" in ran.json["detail"]
 
 
-@pytest.mark.parametrize("text", ["<html>It works!</html>", "OK"])
+@pytest.mark.parametrize("text", ["<html>It works!</html>", "OK", "[1, 2]", "7"])
 async def test_something_else_on_the_port_is_no_clarion(there: Any, run: Any, text: str) -> None:
     """Another program's answer must not be taken for ours."""
     there.answer("GET /v1/stats", text)
@@ -75,6 +77,82 @@ async def test_a_read_that_breaks_off_took_no_effect(there: Any, run: Any) -> No
     assert "may have taken effect" not in ran.err
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_the_error_page_of_a_gateway_is_no_answer(there: Any, run: Any, method: str) -> None:
+    """Its HTML is not shown; what was posted may have been passed on before."""
+    page = "<html>\r\n<h1>502 Bad Gateway</h1></html>"
+    there.answer("GET /v1/stats", page, status=502)
+    there.answer("POST /v1/queues/sms/pause", page, status=502)
+
+    ran = await run(*(("status",) if method == "GET" else ("queues", "pause", "sms")))
+
+    assert ran.code == 3
+    assert "no Clarion (it answered HTTP 502 Bad Gateway and no JSON object)" in ran.err
+    assert "<h1>" not in ran.err
+    assert ("may have taken effect" in ran.err) == (method == "POST")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("send", "--channel", "sms", "--to", "+1", "--wait"), ("dead-letters", "redrive")]
+)
+async def test_json_of_another_program_is_no_clarion(
+    there: Any, run: Any, arguments: tuple[str, ...]
+) -> None:
+    """Fields that every Clarion writes are missing: in words, not in a traceback."""
+    there.answer("POST /v1/notifications", {"status": "ok"})
+    there.answer("POST /v1/dead-letters/redrive", {"status": "ok"})
+
+    ran = await run(*arguments)
+
+    assert ran.code == 3
+    assert "no Clarion (there is no id in its answer)" in ran.err
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
+def test_a_server_that_drips_is_given_up(head: bytes) -> None:
+    """Each byte comes in time, the answer never does."""
+    is_over = Event()
+    with socket.create_server(("127.0.0.1", 0)) as dripping:
+        thread = Thread(target=_drip, args=(dripping, head, is_over))
+        thread.start()
+        url = f"http://127.0.0.1:{dripping.getsockname()[1]}"
+        try:
+            with pytest.raises(ServerUnreachable, match=r"no complete answer within 0.2 s"):
+                Server(url, exchange_s=0.2).get("stats")
+        finally:
+            is_over.set()
+            thread.join()
+
+
+def _drip(listening: socket.socket, head: bytes, is_over: Event) -> None:
+    connection, _ = listening.accept()
+    with connection, suppress(OSError):
+        connection.sendall(head)
+        while not is_over.wait(0.01):
+            connection.sendall(b"H")
+
+
+def test_a_server_that_refuses_a_body_half_way_is_heard() -> None:
+    """It answers 413 and hangs up; `broken pipe` would send people to the network."""
+    problem = b'{"title": "Too large"}'
+    head = b"HTTP/1.1 413 Too Large\r\nContent-Length: %d\r\n\r\n" % len(problem)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = Thread(target=_refuse, args=(listening, head + problem))
+        thread.start()
+        server = Server(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        with pytest.raises(ServerProblem, match="Too large"):
+            server.post("notifications", body={"text": "x" * 20_000_000})
+        thread.join()
+
+
+def _refuse(listening: socket.socket, answer: bytes) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(1000)
+        connection.sendall(answer)
+        connection.shutdown(socket.SHUT_RDWR)
+
+
 def test_a_server_that_does_not_answer_is_given_up() -> None:
     """Every wait has an end."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -86,7 +164,15 @@ def test_a_server_that_does_not_answer_is_given_up() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["127.0.0.1:8080", "ftp://host", "http://", "http://host:port", "http://h/?a=1", "http://a b/"],
+    [
+        "127.0.0.1:8080",
+        "ftp://host",
+        "http://",
+        "http://host:port",
+        "http://h/?a=1",
+        "http://a b/",
+        "http://me:secret@host",
+    ],
 )
 async def test_a_url_that_is_none_is_bad_usage(run: Any, url: str) -> None:
     """A typo in --url is not a dead server."""
@@ -110,14 +196,14 @@ async def test_url_and_json_may_stand_before_or_after_the_command(
     there: Any, run: Any, before: bool
 ) -> None:
     """Nobody remembers which options are global."""
-    there.answer("GET /v1/providers", [])
+    there.answer("GET /v1/providers", {"items": []})
     options = ["--url", there.url, "--json"]
     command = ["providers", "list"]
 
     ran = await run(*(options + command if before else command + options), CLARION_URL="")
 
     assert ran.code == 0
-    assert ran.json == []
+    assert ran.json == {"items": []}
 
 
 async def test_a_refused_key_says_where_to_put_the_right_one(there: Any, run: Any) -> None:
@@ -149,7 +235,8 @@ async def test_a_redirect_is_not_followed(there: Any, run: Any) -> None:
 
     ran = await run("status", CLARION_API_KEY="k3y")
 
-    assert ran.code == 1
+    assert ran.code == 3
+    assert "HTTP 302 Found" in ran.err
     assert len(there.seen) == 1
 
 
@@ -157,7 +244,7 @@ async def test_a_proxy_of_the_environment_is_not_used(
     there: Any, run: Any, closed_url: str
 ) -> None:
     """A server on loopback is not behind the company's proxy."""
-    there.answer("GET /v1/providers", [])
+    there.answer("GET /v1/providers", {"items": []})
 
     ran = await run("providers", "list", "--json", http_proxy=closed_url, no_proxy="")
 
@@ -201,9 +288,9 @@ async def test_usage_has_its_exit_codes(run: Any, arguments: list[str], code: in
 
 async def test_an_answer_with_odd_text_is_valid_json_on_any_terminal(there: Any, run: Any) -> None:
     """Standard output may be ASCII only."""
-    there.answer("GET /v1/providers", [{"name": "zürich \ud800"}])
+    there.answer("GET /v1/providers", {"items": [{"name": "zürich \ud800"}]})
 
     ran = await run("providers", "list", "--json")
 
     assert ran.out.isascii()
-    assert json.loads(ran.out) == [{"name": "zürich \ud800"}]
+    assert json.loads(ran.out) == {"items": [{"name": "zürich \ud800"}]}

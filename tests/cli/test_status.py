@@ -154,8 +154,8 @@ async def test_each_command_reaches_its_route(
 
 
 async def test_lanes_are_listed_alone(there: Any, run: Any) -> None:
-    """A bare list is read like one under `items`."""
-    there.answer("GET /v1/queues", QUEUES["items"])
+    """Without counts and providers."""
+    there.answer("GET /v1/queues", QUEUES)
 
     ran = await run("queues", "list")
 
