@@ -23,6 +23,9 @@ DEFAULT_RATE = 10.0
 """Notifications a second: some probes' worth for a provider that has just come back."""
 MAX_RATE = 1000.0
 MAX_TEXT = 1000
+MAX_IDS = 500
+"""Of one filter: what a page of the list holds."""
+MAX_ID = 64
 
 DEAD_REASONS = (Reason.EXHAUSTED, Reason.PERMANENT, Reason.RECIPIENT, Reason.POISON)
 
@@ -37,13 +40,17 @@ class RedriveState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeadFilter:
-    """Which dead letters; None means any. `since` is inclusive, `until` is not (epoch seconds)."""
+    """Which dead letters; None means any. `since` is inclusive, `until` is not (epoch seconds).
+
+    `ids`, in order and each once, names them one by one; a request has no other field beside it.
+    """
 
     reason: str | None = None
     provider: str | None = None
     channel: str | None = None
     since: float | None = None
     until: float | None = None
+    ids: tuple[str, ...] | None = None
 
     def matches(self, channel: str, reason: str | None, provider: str | None) -> bool:
         """Say whether a dead letter that ended in the right time is meant."""
@@ -126,6 +133,9 @@ def redrive_request(
             found[name] = _read(name, value, known)
         except ValueError as error:
             faults.append(Fault(str(error), pointer_to("", name)))
+    beside = [name for name in found if name in _TRAITS] if "ids" in found else []
+    if beside:
+        faults.append(Fault(f"ids name them all already: leave out {', '.join(beside)}", "/ids"))
     if faults:
         raise InvalidNotification(faults)
     is_dry_run, rate = found.pop("dry_run", False), found.pop("rate", DEFAULT_RATE)
@@ -133,6 +143,9 @@ def redrive_request(
 
 
 Read = Callable[[Any], Any]
+
+_TRAITS = ("reason", "provider", "channel", "since", "until")
+"""By what a filter without ids finds them."""
 
 
 def _readers(channels: Sequence[str]) -> dict[str, Read]:
@@ -142,6 +155,7 @@ def _readers(channels: Sequence[str]) -> dict[str, Read]:
         "channel": _choice(channels),
         "since": parse_instant,
         "until": parse_instant,
+        "ids": _ids,
         "dry_run": _flag,
     }
 
@@ -171,6 +185,15 @@ def _line(value: Any) -> str:
     if fault is not None:
         raise ValueError(fault)
     return value
+
+
+def _ids(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_IDS:
+        raise ValueError(f"must be an array of 1 to {MAX_IDS} ids")
+    for n, id in enumerate(value):
+        if not isinstance(id, str) or not 1 <= len(id) <= MAX_ID or not id.isascii():
+            raise ValueError(f"must hold ids of notifications; the one at {n} cannot be one")
+    return tuple(sorted(set(value)))
 
 
 def _flag(value: Any) -> bool:

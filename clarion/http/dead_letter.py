@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from clarion.domain.instant import rfc3339
-from clarion.domain.redrive import Redrive, RedrivePart, RedriveRequest, redrive_request
+from clarion.domain.redrive import MAX_ID, Redrive, RedrivePart, RedriveRequest, redrive_request
 from clarion.domain.text import pointer_to, shown
 from clarion.errors import Fault, InvalidNotification, NotFound
 from clarion.http.answer import answer
@@ -16,7 +16,6 @@ from clarion.http.front import FRONT
 from clarion.http.query import read_query
 
 PATH = "/v1/dead-letters/redrives"
-MAX_ID = 64
 
 
 # --- redrives --------------------------------------------------------------------------------
@@ -114,6 +113,7 @@ def represent_redrive(found: Redrive) -> dict[str, Any]:
             "channel": wanted.channel,
             "since": _or_none(wanted.since),
             "until": _or_none(wanted.until),
+            "ids": wanted.ids,
         },
         "rate": first.rate,
         **_progress(*found.parts),

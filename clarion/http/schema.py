@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from clarion.domain.notification import Channel, Delivery, Priority, Reason, Status
-from clarion.domain.redrive import DEAD_REASONS, MAX_RATE, RedriveState
+from clarion.domain.redrive import DEAD_REASONS, MAX_ID, MAX_IDS, MAX_RATE, RedriveState
 from clarion.domain.submission import MAX_KEY, MAX_NAME, MAX_SUBJECT
 from clarion.http.body import MAX_ITEMS
 from clarion.service import MAX_PAGE
@@ -189,6 +189,10 @@ _DEAD_FILTER: Schema = {
     "channel": _told(_or_null(_CHANNEL), "One that is configured."),
     "since": _told(_or_null(_INSTANT), "Died at this time or later."),
     "until": _told(_or_null(_INSTANT), "Died before this time."),
+    "ids": _told(
+        _or_null({**_array(_line(MAX_ID)), "minItems": 1, "maxItems": MAX_IDS}),
+        "These and no others; goes without the other fields of the filter.",
+    ),
 }
 _DRY_RUN: Schema = {"dry_run": _told(_or_null(_BOOLEAN), "Only count them.")}
 _RATE: Schema = {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_RATE}

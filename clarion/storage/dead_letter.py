@@ -6,7 +6,7 @@ takes no longer for a filter that few match: the writer has others to serve.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, select, text, tuple_, update
@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, select, text, tuple_, update
 from clarion.domain.redrive import DeadFilter
 from clarion.storage import schema
 from clarion.storage.redrive_command import DiscardDead, DiscardedRows
+from clarion.storage.row import Row
 from clarion.storage.schema import interventions, notifications
 from clarion.storage.statement import insert_row, prepare
 from clarion.storage.transaction import Transaction
@@ -22,7 +23,7 @@ SCANNED_AT_ONCE = 1000
 """Dead letters that one command looks at, at most: some 3 ms."""
 
 Place = tuple[float, str]
-"""(time of the end, id): the order of dead letters."""
+"""(time of the end, id): the order of dead letters; those that a filter names go by id alone."""
 
 _record = notifications.c
 
@@ -44,6 +45,15 @@ SCAN = prepare(
     "limit",
 )  # fmt: skip
 """at, id, until, limit -> updated_at, id, channel, reason, provider, discarded_at."""
+
+FIND_DEAD = prepare(
+    select(
+        _record.updated_at, _record.id, _record.channel, _record.reason, _record.provider,
+        _record.discarded_at,
+    ).where(_record.id == bindparam("id"), text(f"notifications.{schema.IS_DEAD}")),
+    "id",
+)  # fmt: skip
+"""id -> the columns of `SCAN`."""
 
 DISCARD = prepare(
     update(notifications)
@@ -71,6 +81,7 @@ def last_instant(wanted: DeadFilter, now: float) -> float:
     """Return the instant before which all of the filter died.
 
     What dies from `now` on is not meant: a redrive would not end while its own dead come back.
+    Those that a filter names are gone through once, whenever they died.
     """
     return now if wanted.until is None else min(wanted.until, now)
 
@@ -87,12 +98,26 @@ class Scan:
 
     def find(self, tx: Transaction) -> Iterator[str]:
         """Yield the ids of those that match; may be left off at any one, to go on behind it."""
+        if self.wanted.ids is not None:
+            yield from self._matches(self._named(tx, self.wanted.ids))
+            self.is_over = True
+            return
         rows = tx.execute(SCAN, (*self.place, self.until, SCANNED_AT_ONCE)).fetchall()
+        yield from self._matches(rows)
+        self.is_over = len(rows) < SCANNED_AT_ONCE
+
+    def _named(self, tx: Transaction, ids: Sequence[str]) -> Iterator[Row]:
+        _, last = self.place
+        for id in ids:
+            row = tx.execute(FIND_DEAD, (id,)).fetchone() if id > last else None
+            if row is not None:
+                yield row
+
+    def _matches(self, rows: Iterable[Row]) -> Iterator[str]:
         for at, id, channel, reason, provider, discarded_at in rows:
             self.place = (at, id)
             if discarded_at is None and self.wanted.matches(channel, reason, provider):
                 yield id
-        self.is_over = len(rows) < SCANNED_AT_ONCE
 
 
 def keep_intervention(

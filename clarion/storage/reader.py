@@ -14,7 +14,7 @@ import json
 import math
 import sqlite3
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
@@ -132,9 +132,7 @@ class Reader:
 
     async def count_dead_letters(self, wanted: DeadFilter) -> dict[str, int]:
         """Return how many `failed` ones that nobody discarded there are, by channel."""
-        given = {name: value for name, value in asdict(wanted).items() if value is not None}
-        query = count_dead_letters(frozenset(given))
-        return dict(await self._ask(lambda connection: _fetch(connection, query, given)))
+        return await self._ask(lambda connection: _count_dead(connection, wanted))
 
     async def redrive(self, id: str) -> Redrive | None:
         """Return a redrive as it stands now; None if there is none."""
@@ -275,6 +273,15 @@ def _dead(connection: sqlite3.Connection, wanted: Filter, before: list[Any], lim
     found = _readable(rows[:limit])
     last = rows[limit - 1] if len(rows) > limit else None
     return found, None if last is None else _close_cursor([last[8], last[0]])
+
+
+def _count_dead(connection: sqlite3.Connection, wanted: DeadFilter) -> dict[str, int]:
+    given = {name: value for name, value in asdict(wanted).items() if value is not None}
+    questions = [given] if wanted.ids is None else [{"id": id} for id in wanted.ids]
+    counted: Counter[str] = Counter()
+    for values in questions:
+        counted.update(dict(_fetch(connection, count_dead_letters(frozenset(values)), values)))
+    return counted
 
 
 def _readable(rows: list[Row]) -> list[Notification]:

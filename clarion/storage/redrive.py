@@ -6,6 +6,9 @@ changes in the transaction that moves them, so that a death in between leaves bo
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 from sqlalchemy import bindparam, select, text, update
 
 from clarion.domain.notification import Priority, Status
@@ -40,7 +43,7 @@ INSERT_PART = insert_row(redrives)
 _shown = (
     _part.id, _part.channel, _part.wanted_reason, _part.wanted_provider, _part.wanted_channel,
     _part.wanted_since, _part.wanted_until, _part.rate, _part.state, _part.matched, _part.moved,
-    _part.skipped, _part.who, _part.created_at, _part.updated_at, _part.ended_at,
+    _part.skipped, _part.who, _part.created_at, _part.updated_at, _part.ended_at, _part.wanted_ids,
 )  # fmt: skip
 
 FIND_RUNNING = prepare(
@@ -119,9 +122,10 @@ def read_part(row: Row) -> RedrivePart:
     """Return the part of a row of the shown columns."""
     (
         id, channel, reason, provider, wanted_channel, since, until, rate, state, matched, moved,
-        skipped, who, created_at, updated_at, ended_at,
+        skipped, who, created_at, updated_at, ended_at, wanted_ids,
     ) = row  # fmt: skip
-    wanted = DeadFilter(reason, provider, wanted_channel, since, until)
+    ids = None if wanted_ids is None else tuple(json.loads(wanted_ids))
+    wanted = DeadFilter(reason, provider, wanted_channel, since, until, ids)
     return RedrivePart(
         id, channel, wanted, rate, RedriveState(state), matched, moved, skipped, who, created_at,
         updated_at, ended_at,
@@ -142,6 +146,7 @@ def begin(tx: Transaction, command: BeginRedrive) -> None:
                 wanted.since, wanted.until, part.rate, part.state, part.matched, part.moved,
                 part.skipped, *first_place(wanted), 0.0, part.who, part.created_at,
                 part.updated_at, part.ended_at,
+                None if wanted.ids is None else json.dumps(wanted.ids),
             ),
         )  # fmt: skip
 
@@ -172,7 +177,7 @@ def _move(
     tx: Transaction, command: RedriveSome, part: RedrivePart, place: Place, vt: float
 ) -> RedrivenRows:
     wanted, revival = part.wanted, command.revival
-    here = DeadFilter(wanted.reason, wanted.provider, part.channel)
+    here = replace(wanted, channel=part.channel)
     scan = Scan(here, place, last_instant(wanted, part.created_at))
     found = RedrivenRows(RedriveState.RUNNING)
     skipped = part.skipped

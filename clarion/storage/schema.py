@@ -215,6 +215,7 @@ redrives = Table(
     Column("created_at", NUMBER, nullable=False),
     Column("updated_at", NUMBER, nullable=False),
     Column("ended_at", NUMBER),
+    Column("wanted_ids", Text),  # JSON
     PrimaryKeyConstraint("id", "channel"),
     sqlite_strict=True,
     sqlite_with_rowid=False,

@@ -211,6 +211,7 @@ def _are_dead(names: frozenset[str]) -> list[ColumnElement[bool]]:
         "channel": _is(aside(_record.channel), "channel"),
         "since": _record.updated_at >= bindparam("since"),
         "until": _record.updated_at < bindparam("until"),
+        "id": _record.id == bindparam("id"),
     }
     return [
         # Literal, or SQLite does not see that the index of dead letters is meant.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import jsonschema
 import pytest
 
-from clarion.domain.redrive import MAX_RATE
+from clarion.domain.redrive import MAX_IDS, MAX_RATE
+from clarion.service import MAX_PAGE
 from clarion.testing import Fault, SendGridLookalike
 
 PATHS = ("/v1/dead-letters/redrive", "/v1/dead-letters/discard")
@@ -43,6 +44,7 @@ async def test_a_redrive_answers_what_it_will_do(house):
     assert answer.headers["Location"] == f"/v1/dead-letters/redrives/{begun['id']}"
     assert begun["filter"] == {
         "reason": None, "provider": "alpha", "channel": None, "since": None, "until": None,
+        "ids": None,
     }  # fmt: skip
     assert (begun["state"], begun["matched"], begun["rate"]) == ("running", 3, 500.0)
     assert (ended["state"], ended["moved"], ended["who"]) == ("done", 3, "api")
@@ -77,6 +79,14 @@ async def test_what_comes_back_fails_again_by_itself(house):
         ({"until": "2027-01-01T00:00:00"}, "/until"),
         ({"dry_run": "yes"}, "/dry_run"),
         ({"recipient": "ada@example.com"}, "/recipient"),
+        ({"ids": []}, "/ids"),
+        ({"ids": "01JC0000000000000000000001"}, "/ids"),
+        ({"ids": ["x"] * (MAX_IDS + 1)}, "/ids"),
+        ({"ids": ["x" * 65]}, "/ids"),
+        ({"ids": ["a", "\u00e9"]}, "/ids"),
+        ({"ids": ["a", 7]}, "/ids"),
+        ({"ids": ["a"], "channel": "email"}, "/ids"),
+        ({"until": "2027-01-01T00:00:00Z", "ids": ["a"]}, "/ids"),
     ],
 )
 async def test_a_filter_that_cannot_be_is_refused(house, path, body, pointer):
@@ -121,6 +131,38 @@ async def test_discarding_is_answered_with_how_many(house):
     assert await _all_failed(house, 3)
 
 
+async def test_some_can_be_named_by_their_ids(house):
+    """Those and no others; an id that is no dead letter's finds nothing, one named twice one."""
+    first, second, third = house.ids
+    some = {"ids": [second, "nobody", second]}
+
+    dry = [(await house.post(path, {**some, "dry_run": True})).json for path in PATHS]
+    begun = (await house.post(PATHS[0], {**some, "rate": 1000})).json
+    ended = await house.until(lambda: _has_ended(house, begun["id"]))
+    await house.until(lambda: _all_failed(house, 3))
+    gone = (await house.post(PATHS[1], {"ids": [third, "nobody"]})).json
+
+    assert dry == [{"matched": 1}, {"matched": 1}]
+    assert begun["filter"]["ids"] == sorted({second, "nobody"})
+    assert (ended["state"], ended["matched"], ended["moved"]) == ("done", 1, 1)
+    assert gone == {"discarded": 1}
+    left = (await house.get("/v1/dead-letters")).json["items"]
+    assert {each["id"] for each in left} == {first, second}
+    for id, n in ((first, 1), (second, 2), (third, 1)):
+        story = (await house.get(f"/v1/notifications/{id}")).json["timeline"]
+        assert [event["event"] for event in story].count("call") == n
+
+
+async def test_as_many_as_a_page_shows_can_be_named(house):
+    """So that what a page lists can be sent again in one request."""
+    ids = [*house.ids, *(f"nobody-{n}" for n in range(MAX_IDS - 3))]
+
+    answer = await house.post(PATHS[0], {"ids": ids, "dry_run": True})
+
+    assert (answer.status, answer.json) == (200, {"matched": 3})
+    assert MAX_IDS == MAX_PAGE
+
+
 async def test_a_redrive_that_there_is_not_is_a_404(house):
     """To look at, and to cancel; one that has ended is a conflict."""
     begun = (await house.post(PATHS[0], {"rate": 1000})).json
@@ -162,6 +204,7 @@ async def test_answers_are_as_the_reference_says(house):
         ("Redrives", (await house.get("/v1/dead-letters/redrives")).json),
         ("Matched", (await house.post(PATHS[0], {"dry_run": True})).json),
         ("Discarded", (await house.post(PATHS[1], {})).json),
+        ("Redrive", (await house.post(PATHS[0], {"ids": house.ids})).json),
     ):
         schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
         jsonschema.Draft202012Validator(schema).validate(value)

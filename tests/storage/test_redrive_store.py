@@ -252,6 +252,35 @@ def test_what_is_discarded_stays_failed_and_is_not_redriven(desk):
     assert desk.counts() == {"accepted": 2, "failed": 1, "queued": 1}
 
 
+def test_those_that_are_named_are_moved_and_no_others(desk):
+    """In the order of their ids, each once, over as many turns and lanes as it takes."""
+    jobs = [dead(desk) for _ in range(4)]
+    other = dead(desk, channel="sms")
+    discarded, *named = sorted([jobs[3].id, jobs[1].id, jobs[0].id])
+    desk.now += 1.0
+    desk.run(DiscardDead("", DeadFilter(ids=(discarded,)), (-1.0, ""), "ada", desk.now))
+    begin(desk, matched=2, ids=(*sorted([discarded, *named, other.id]), "nobody"))
+
+    turns = [[job.id for job in some(desk, limit=1).jobs] for _ in range(3)]
+
+    assert turns == [[named[0]], [named[1]], []]
+    assert progress(desk) == ("done", 2, 2, 0)
+    assert desk.counts() == {"accepted": 4, "failed": 2, "queued": 2}
+    assert desk.counts("sms") == {"accepted": 1, "failed": 1}
+
+
+def test_discarding_those_that_are_named_leaves_the_others(desk):
+    """One step is enough, whatever else is dead."""
+    job, other = dead(desk), dead(desk)
+    named = DeadFilter(ids=(job.id, "nobody"))
+
+    gone = desk.run(DiscardDead("", named, (-1.0, ""), "ada", desk.now))
+
+    assert (gone.n, gone.after) == (1, None)
+    assert desk.record_row(job)["discarded_at"] == desk.now
+    assert desk.record_row(other)["discarded_at"] is None
+
+
 def test_discarding_goes_through_many_in_bounded_steps(desk, monkeypatch):
     """Each answer says where to go on."""
     monkeypatch.setattr(dead_letter, "SCANNED_AT_ONCE", 2)
@@ -321,3 +350,18 @@ async def test_readers_see_what_was_done_and_by_whom(desk, path):
     assert redrive.parts[0].wanted == DeadFilter(reason="exhausted")
     assert listed == [redrive]
     assert missing is None
+
+
+async def test_readers_count_and_show_what_is_named(desk, path):
+    """By lane; what is no dead letter counts for nothing."""
+    job, other = dead(desk), dead(desk, channel="sms")
+    wanted = DeadFilter(ids=tuple(sorted([job.id, other.id, "nobody"])))
+    begin(desk, ids=wanted.ids)
+    reader = Reader(path)
+
+    counted = await reader.count_dead_letters(wanted)
+    redrive = await reader.redrive(ID)
+    reader.close()
+
+    assert counted == {"email": 1, "sms": 1}
+    assert redrive.parts[0].wanted == wanted

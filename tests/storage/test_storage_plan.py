@@ -25,6 +25,7 @@ _RECORD = "notifications USING INDEX sqlite_autoindex_notifications_1 (id=?)"
 
 PLANS = [
     (dead_letter.SCAN, "notifications_dead ((updated_at,id)>(?,?) AND updated_at<?)"),
+    (dead_letter.FIND_DEAD, _RECORD),
     (dead_letter.DISCARD, _RECORD),
     (revival.FIND_ENDED, _RECORD),
     (revival.FIND_ENDED, "provider_calls USING PRIMARY KEY (notification_id=?)"),
@@ -39,6 +40,7 @@ PLANS = [
     (redrive.RESOLVE_AS_SENT, _RECORD),
     (search.GET_INTERVENTIONS, "interventions USING PRIMARY KEY (notification_id=?)"),
     (search.count_dead_letters(frozenset()).sql, "notifications_dead"),
+    (search.count_dead_letters(frozenset({"id"})).sql, _RECORD),
     (lane.LOAD_READY, "jobs_ready (channel=? AND priority=? AND (vt,id)>(?,?))"),
     (lane.LOAD_SENDING, "jobs_sending (channel=?)"),
     (lane.LOAD_TIMED, "jobs_timed (channel=? AND due_at>? AND due_at<?)"),
@@ -96,7 +98,8 @@ def test_a_statement_uses_its_index(desk, sql, index):
 
 SORTED = {
     # At most as many as slots; a group for each channel; the lanes of some redrives.
-    sweep.FIND_SENDING, search.count_dead_letters(frozenset()).sql, redrive.LIST_REDRIVES,
+    sweep.FIND_SENDING, search.count_dead_letters(frozenset()).sql,
+    search.count_dead_letters(frozenset({"id"})).sql, redrive.LIST_REDRIVES,
 }  # fmt: skip
 
 SMALL = {
