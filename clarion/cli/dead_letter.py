@@ -30,6 +30,10 @@ Since = Annotated[str | None, Instant]
 Until = Annotated[str | None, Instant]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many there are.")]
 Id = Annotated[str, typer.Argument(metavar="ID", show_default=False)]
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ID", show_default=False, help="These, instead of a filter."),
+]
 
 
 @app.command("list")
@@ -103,6 +107,7 @@ def show(context: typer.Context, id: Id, url: Url = None, as_json: Json = False)
 @guarded
 def redrive(
     context: typer.Context,
+    ids: Ids = None,
     reason: Reason = None,
     provider: Provider = None,
     channel: Channel = None,
@@ -120,7 +125,7 @@ def redrive(
 ) -> None:
     """Send dead letters again, with all their attempts, behind everything fresh."""
     out, there = output(context, as_json), server(context, url)
-    body: dict[str, Any] = _wanted(reason, provider, channel, since, until)
+    body = _filter(ids, reason, provider, channel, since, until)
     if dry_run:
         _show_count(out, _count(there, "redrive", body))
         return
@@ -131,6 +136,28 @@ def redrive(
         begun = Follower(there, out, SystemClock()).follow(begun)
     show_redrive(out, begun)
     if begun.get("state") == "cancelled":
+        raise typer.Exit(ExitCode.NO)
+    _check_all_found(out, ids, begun["matched"] if detach else begun["moved"])
+
+
+def _filter(
+    ids: list[str] | None,
+    reason: str | None,
+    provider: str | None,
+    channel: str | None,
+    since: str | None,
+    until: str | None,
+) -> dict[str, Any]:
+    wanted: dict[str, Any] = _wanted(reason, provider, channel, since, until)
+    return wanted | ({"ids": ids} if ids else {})
+
+
+def _check_all_found(out: Output, ids: list[str] | None, n: int) -> None:
+    """Of those that were named, each is expected to be a dead letter: else the answer is no."""
+    missing = len(set(ids or ())) - n
+    if missing > 0:
+        what = "is no dead letter" if missing == 1 else "are no dead letters"
+        out.note(f"{missing} of those that were named {what}")
         raise typer.Exit(ExitCode.NO)
 
 
@@ -173,6 +200,7 @@ def cancel(context: typer.Context, id: Id, url: Url = None, as_json: Json = Fals
 @guarded
 def discard(
     context: typer.Context,
+    ids: Ids = None,
     reason: Reason = None,
     provider: Provider = None,
     channel: Channel = None,
@@ -185,7 +213,7 @@ def discard(
 ) -> None:
     """Put dead letters aside: they stay failed, and are listed and sent again no more."""
     out, there = output(context, as_json), server(context, url)
-    body: dict[str, Any] = _wanted(reason, provider, channel, since, until)
+    body = _filter(ids, reason, provider, channel, since, until)
     if dry_run:
         _show_count(out, _count(there, "discard", body))
         return
@@ -196,6 +224,7 @@ def discard(
         out.document(found)
     else:
         out.line(f"{found['discarded']} put aside")
+    _check_all_found(out, ids, found["discarded"])
 
 
 def _confirm(n: int) -> None:

@@ -85,6 +85,24 @@ async def test_a_dry_run_only_counts(there: Any, run: Any, verb: str) -> None:
     assert [seen.body for seen in there.seen] == [{**WANTED, "dry_run": True}] * 2
 
 
+@pytest.mark.parametrize(("moved", "code"), [(2, 0), (1, 1)])
+async def test_some_can_be_named(there: Any, run: Any, moved: int, code: int) -> None:
+    """By their ids, one given twice counts once; 1 where one of them is no dead letter."""
+    there.answer(BEGIN, redrive(matched=moved), status=202)
+    there.answer(LOOK, redrive("done", matched=moved, moved=moved))
+    there.answer("POST /v1/dead-letters/discard", {"discarded": moved})
+
+    again = await run("dead-letters", "redrive", "a", "b", "a")
+    begun = await run("dead-letters", "redrive", "--detach", "a", "b")
+    aside = await run("dead-letters", "discard", "a", "b", "--yes")
+
+    assert [ran.code for ran in (again, begun, aside)] == [code] * 3
+    bodies = [seen.body for seen in there.seen if seen.method == "POST"]
+    assert bodies == [{"ids": ["a", "b", "a"]}, {"ids": ["a", "b"]}, {"ids": ["a", "b"]}]
+    told = "1 of those that were named is no dead letter"
+    assert [told in ran.err for ran in (again, begun, aside)] == [code == 1] * 3
+
+
 async def test_discarding_wants_a_yes(there: Any, run: Any) -> None:
     """Where nobody can be asked, it is an option; without it nothing is put aside."""
     there.answer("POST /v1/dead-letters/discard", {"matched": 2})
