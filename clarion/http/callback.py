@@ -1,9 +1,10 @@
 """Receipts of providers: genuine ones are kept before they are answered, all others refused.
 
 Who calls here has no key of ours, only the provider's signature. Everything that is not right is
-refused with the same 403, an unknown provider too, so that nothing of the settings can be found
-out from outside; the log says why. A genuine request is answered 200 even where it means nothing
-to us, since a repeat would mean no more; and 503 while it cannot be kept, for it to be repeated.
+refused with the same 403, an unknown provider or a body without end too, so that nothing of the
+settings can be found out from outside; the log says why. A genuine request is answered 200 even
+where it means nothing to us, since a repeat would mean no more; and 503 while it cannot be kept,
+for it to be repeated.
 """
 
 from __future__ import annotations
@@ -23,13 +24,22 @@ CALLBACK_REFUSED = Kind("callback-refused", 403, "No provider of ours is known t
 MAX_BODY_BYTES = 2_000_000
 """SendGrid's batches are the largest: some hundred kilobytes."""
 
+_REFUSAL = (
+    "There is no such provider, its signature is not the one of the settings, or the body is too"
+    " large or did not arrive; the log says which"
+)
+
 
 async def receive_receipts(request: web.Request) -> web.Response:
     """Keep what a provider tells of its messages; 200 once that is on disk."""
-    front = request.app[FRONT]
-    body = await read_body(request, MAX_BODY_BYTES, front.body_s)
-    name = request.match_info["provider"]
-    reading = _read(request, name, body, front)
+    front, name = request.app[FRONT], request.match_info["provider"]
+    try:
+        reading = await _read(request, name, front)
+    except (CallbackRefused, HttpRefusal) as error:
+        log.warning("callback_refused", provider=name[:100], why=str(error))
+        if name in front.receipt_readers:
+            front.metrics.receipts(name, "refused").inc()
+        raise HttpRefusal(CALLBACK_REFUSED, _REFUSAL) from error
     verdicts = await front.service.receive(reading.receipts)
     verdicts["unread"] += reading.unread
     for verdict, n in verdicts.items():
@@ -37,18 +47,10 @@ async def receive_receipts(request: web.Request) -> web.Response:
     return web.Response(content_type="text/plain")
 
 
-def _read(request: web.Request, name: str, body: bytes, front: Front) -> Reading:
+async def _read(request: web.Request, name: str, front: Front) -> Reading:
+    """Return what a genuine request tells. Raises CallbackRefused, HttpRefusal (of its body)."""
+    body = await read_body(request, MAX_BODY_BYTES, front.body_s)
     reader = front.receipt_readers.get(name)
-    why = "there is no such provider, or its kind sends no receipts"
-    if reader is not None:
-        try:
-            return reader.read(Callback(request.raw_path, request.headers, body, front.clock.now()))
-        except CallbackRefused as error:
-            why = str(error)
-            front.metrics.receipts(name, "refused").inc()
-    log.warning("callback_refused", provider=name[:100], why=why)
-    raise HttpRefusal(
-        CALLBACK_REFUSED,
-        "There is no such provider, or the signature is not the one of its settings; the log says"
-        " which",
-    )
+    if reader is None:
+        raise CallbackRefused("there is no such provider, or its kind sends no receipts")
+    return reader.read(Callback(request.raw_path, request.headers, body, front.clock.now()))

@@ -96,7 +96,7 @@ ENDPOINTS = (
     Endpoint(
         "POST", "/callbacks/{provider}", callback.receive_receipts,
         "Take the receipts of a provider, which its signature shows to be genuine",
-        problems=(400, 403, 408, 413, 503),
+        problems=(403, 503),
     ),
     Endpoint("GET", "/v1/stats", api.stats, "Counts of one instant", "Stats", problems=(422, 503)),
     Endpoint(

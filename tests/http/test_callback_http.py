@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from clarion.errors import StorageUnavailable
 from clarion.testing import SendGridLookalike, TwilioLookalike
@@ -93,11 +95,32 @@ async def test_every_refusal_is_the_same(served, mail):
     assert "nobody" not in (await served.get("/metrics", Authorization=f"Bearer {KEY}")).text
 
 
-async def test_a_body_without_end_is_not_read(served):
-    """Before anything is verified, its size is."""
-    answer = await served.ask("POST", "/callbacks/mail", data=io.BytesIO(b"x" * 2_000_001))
+async def test_a_body_without_end_is_refused_as_all_is(served, mail):
+    """Before anything is verified, its size is; and who asks learns no more than others."""
 
-    assert answer.status == 413
+    async def chunks():
+        for _ in range(3):
+            yield b"x" * 1_000_000
+
+    forged = await post(served, mail.event_report(event()).forged())
+    with capture_logs() as logs:
+        sized = await served.ask("POST", "/callbacks/mail", data=io.BytesIO(b"x" * 2_000_001))
+        endless = await served.ask("POST", "/callbacks/mail", data=chunks())
+
+    assert {(answer.status, answer.text) for answer in (sized, endless)} == {(403, forged.text)}
+    assert ["2,000,000 bytes" in line["why"] for line in logs] == [True, True]
+    assert await counted(served, "mail", "refused") == 3
+
+
+async def test_a_body_that_does_not_arrive_is_refused_as_all_is(served, serve_front):
+    """It is not waited for without end, and the same 403."""
+    hurried = await serve_front(replace(served.front, body_s=0.05))
+
+    answer = await hurried.raw(
+        b"POST /callbacks/mail HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"
+    )
+
+    assert answer.startswith(b"HTTP/1.1 403")
 
 
 async def test_a_large_batch_is_kept_in_parts(served, mail):
