@@ -154,7 +154,7 @@ class Redriver(Actor):
             if key not in before:
                 self._take_turn(key)
         for key in before.keys() - self._running.keys():
-            self._waiting.pop(key, None)
+            self._forget(key)
 
     # --- turns -----------------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ class Redriver(Actor):
 
     def _take_turn(self, key: Key) -> None:
         ticket = self._tickets[key] = object()
-        limit = moved_at_once(self._running[key].rate)
+        limit = moved_at_once(self._rate_of(key))
         self.context.start_task(self._ask_lane(key, limit, ticket), name="redrive-turn")
 
     async def _ask_lane(self, key: Key, limit: int, ticket: object) -> None:
@@ -195,14 +195,23 @@ class Redriver(Actor):
         self._waiting.pop(key, None)
         if found.state is not RedriveState.RUNNING:
             log.info("redrive_ended", redrive=key[0], channel=key[1], state=str(found.state))
-            del self._running[key], self._tickets[key]
+            del self._running[key]
+            self._forget(key)
         elif found.is_waiting:
             self._waiting[key] = "its lane is paused, or held with work enough"
             self.context.later(WAIT_S, _Turn(key))
         else:
             moved = len(found.jobs)
-            rate = self._running[key].rate
-            self.context.later(moved / rate if moved else SEARCH_S, _Turn(key))
+            self.context.later(moved / self._rate_of(key) if moved else SEARCH_S, _Turn(key))
+
+    def _rate_of(self, key: Key) -> float:
+        """Return a lane's share of its redrive's rate, which is that of all its lanes together."""
+        lanes = sum(id == key[0] for id, _ in self._running)
+        return self._running[key].rate / lanes
+
+    def _forget(self, key: Key) -> None:
+        self._tickets.pop(key, None)
+        self._waiting.pop(key, None)
 
     def _wait(self, key: Key, why: str, *, is_expected: bool) -> None:
         if self._waiting.get(key) != why:

@@ -27,9 +27,9 @@ BOUND_S = 5.0
 KEY = ("r1", "email")
 
 
-def part(id: str = "r1", rate: float = 1000.0) -> RedrivePart:
+def part(id: str = "r1", rate: float = 1000.0, channel: str = "email") -> RedrivePart:
     return RedrivePart(
-        id, "email", DeadFilter(), rate, RedriveState.RUNNING, 3, 0, 0, "ada", 1.0, 1.0
+        id, channel, DeadFilter(), rate, RedriveState.RUNNING, 3, 0, 0, "ada", 1.0, 1.0
     )
 
 
@@ -119,6 +119,19 @@ async def test_it_goes_on_at_its_start_with_what_runs(house):
 
     assert asked == {("r1", MAX_MOVED_AT_ONCE), ("r2", 1)}
     await house.until(lambda found: found.running == ())
+
+
+async def test_the_lanes_of_a_redrive_share_its_rate(house):
+    """What a person allows is what all providers get; who is left gets what the others had."""
+    house.parts += [part(rate=100.0), part(rate=100.0, channel="sms"), part("r2", rate=20.0)]
+    house.answers += [RedrivenRows(RedriveState.RUNNING), RedrivenRows(RedriveState.DONE)]
+    house.start()
+
+    first = [await house.next() for _ in range(3)]
+    left = await house.next()
+
+    assert [(each.id, each.limit) for each in first] == [("r1", 25), ("r1", 25), ("r2", 10)]
+    assert (left.id, left.limit) == ("r1", 50)
 
 
 async def test_a_redrive_begins_as_soon_as_it_is_durable(house):
