@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from clarion.domain.notification import Reason, Status
 from clarion.domain.receipt import Receipt
 from clarion.providers.callback import (
+    MAX_DETAIL_CHARS,
     MAX_KEY_CHARS,
     Callback,
     CallbackRefused,
@@ -39,6 +40,9 @@ TIMESTAMP = "X-Twilio-Email-Event-Webhook-Timestamp"
 MAX_AGE_S = 25 * 3600.0
 """Of a signature: the day in which SendGrid repeats, and what clocks may differ."""
 MAX_AHEAD_S = 300.0
+
+MAX_SAID_CHARS = 4000
+"""Of a foreign server's words that are looked at; what is masked is cut down further."""
 
 STATUS_OF_EVENT: Mapping[str, Status | None] = {
     "processed": Status.SENT,
@@ -180,7 +184,11 @@ def _story(event: dict[str, Any], word: str) -> tuple[Reason | None, str, str]:
 
 
 def _said(event: dict[str, Any], name: str) -> str:
-    said, email = plain(event.get(name)), event.get("email")
+    words, email = event.get(name), event.get("email")
+    said = plain(words, MAX_SAID_CHARS)
+    if isinstance(words, str) and len(words) > MAX_SAID_CHARS:
+        # The last word may be half an address, which no mask would know.
+        said = said.rpartition(" ")[0]
     if isinstance(email, str) and email:
         said = said.replace(email, mask_address(email))
-    return mask_text(said)
+    return mask_text(said)[:MAX_DETAIL_CHARS]

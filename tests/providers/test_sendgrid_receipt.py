@@ -17,6 +17,7 @@ from clarion.providers.sendgrid import SendGridConfig
 from clarion.providers.sendgrid_receipt import (
     MAX_AGE_S,
     MAX_AHEAD_S,
+    MAX_SAID_CHARS,
     SIGNATURE,
     TIMESTAMP,
     verification_key,
@@ -199,7 +200,20 @@ def test_the_words_of_a_bounce_are_masked_and_bounded():
 
     assert receipt.detail.startswith("550 5.1.1 <a***@example.com>: no such user see https://x.ex")
     assert "ada" not in receipt.detail
-    assert len(receipt.detail) <= MAX_DETAIL_CHARS + 10
+    assert len(receipt.detail) <= MAX_DETAIL_CHARS
+
+
+@pytest.mark.parametrize("limit", [MAX_DETAIL_CHARS, MAX_SAID_CHARS])
+@pytest.mark.parametrize("n", [5, 14, 20])
+def test_an_address_at_a_cut_is_masked_or_left_out(limit, n):
+    """Its first `n` characters look like no address, and a mask would leave them as they are."""
+    long = "b" * 300 + "@example.com "
+    before = (long * limit)[: limit - n - 1] + " "
+
+    [receipt] = read(event("bounce", reason=f"{before}ada.lovelace@example.com{' y' * limit}"))
+
+    assert receipt.detail.startswith("b***@example.com b")
+    assert "ada." not in receipt.detail
 
 
 @pytest.mark.parametrize(
