@@ -19,8 +19,11 @@ from clarion.storage.schema import jobs, notifications, provider_calls, receipts
 from clarion.storage.statement import insert_row, prepare
 from clarion.storage.transaction import Transaction
 
-MAX_KEPT = 200
-"""Receipts of one notification that are kept: some mail scanners open a message without end."""
+MAX_OF_EVENT = 100
+"""Kept of each kind of event of one notification: some mail scanners open a message without end,
+and the complaint that comes after is to be kept all the same."""
+MAX_KEPT = 1000
+"""Kept of one notification in all."""
 
 _job, _record, _call, _receipt = jobs.c, notifications.c, provider_calls.c, receipts.c
 
@@ -44,10 +47,13 @@ FIND_CALLS = prepare(
 """id -> number, provider, provider_message_id."""
 
 COUNT_KEPT = prepare(
-    select(func.count()).select_from(receipts).where(_receipt.notification_id == bindparam("id")),
+    select(func.count(), func.count().filter(_receipt.event == bindparam("event")))
+    .select_from(receipts)
+    .where(_receipt.notification_id == bindparam("id")),
     "id",
+    "event",
 )
-"""id -> how many receipts are kept."""
+"""id, event -> how many receipts are kept, and how many of this event."""
 
 FIND_KEPT = prepare(
     select(_receipt.event).where(
@@ -164,8 +170,8 @@ def _keep(
     tx: Transaction, receipt: Receipt, standing: _Standing, new: Status | None, now: float
 ) -> None:
     id = receipt.notification_id
-    (n,) = tx.execute(COUNT_KEPT, (id,)).fetchone()
-    if n >= MAX_KEPT and new is None:
+    n, n_of_event = tx.execute(COUNT_KEPT, (id, receipt.event)).fetchone()
+    if new is None and (n >= MAX_KEPT or n_of_event >= MAX_OF_EVENT):
         return
     call = call_of(receipt, standing.calls) or None
     values = (

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, exists, func, select, update
 
 from clarion.domain.notification import Job, JobState, Priority, Status
 from clarion.storage.bulk import INSERT_JOBS
 from clarion.storage.redrive_command import Revival
 from clarion.storage.row import Row, Undecodable, fetch, job_row, read_job
-from clarion.storage.schema import notifications, provider_calls
+from clarion.storage.schema import notifications, provider_calls, receipts
 from clarion.storage.statement import NULL, ZERO, literal, prepare
 from clarion.storage.transaction import Transaction
 
@@ -30,10 +30,11 @@ FIND_ENDED = prepare(
         .where(_call.notification_id == _record.id)
         .correlate(notifications)
         .scalar_subquery(),
+        exists().where(receipts.c.notification_id == _record.id).correlate(notifications),
     ).where(_record.id == bindparam("id")),
     "id",
 )  # fmt: skip
-"""id -> what a job is made of, and the number of its last call."""
+"""id -> what a job is made of, the number of its last call, whether a provider told of it."""
 
 
 def _revive(status: Status) -> str:
@@ -100,9 +101,11 @@ def revive(tx: Transaction, id: str, comeback: Return) -> Job | None:
 def _job_of(id: str, row: Row, comeback: Return) -> Job:
     (
         channel, to, content, priority, created_at, delivery, possibly_duplicated, tenant,
-        reference, metadata, correlation_id, number,
+        reference, metadata, correlation_id, number, has_receipts,
     ) = row  # fmt: skip
-    is_doubtful, revival = comeback.is_doubtful, comeback.revival
+    revival = comeback.revival
+    # Who tells of a message had it, whatever the answer to the call said.
+    is_doubtful = comeback.is_doubtful or bool(has_receipts)
     return read_job((
         id, channel, to, content, priority if comeback.priority is None else comeback.priority,
         revival.flow, comeback.vt, JobState.READY, created_at, revival.expires_at, delivery, None,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from clarion.domain.notification import MOVES, JobState, Reason, Status
 from clarion.domain.receipt import Receipt
+from clarion.storage import receipt as storage_receipt
 from clarion.storage.command import Cancel, Discard, Expire, Receive, Received
-from clarion.storage.receipt import MAX_KEPT
+from clarion.storage.receipt import MAX_OF_EVENT
 from clarion.storage.recount import recount
 
 SENT, DELIVERED, UNDELIVERED = Status.SENT, Status.DELIVERED, Status.UNDELIVERED
@@ -267,11 +270,26 @@ def test_an_unknown_end_of_any_cause_is_resolved(desk, end):
 
 
 def test_facts_without_end_are_kept_up_to_a_bound(desk):
-    """A scanner that opens a message for ever fills no disk; news of the status still counts."""
+    """A scanner that opens a message for ever fills no disk, and hides no complaint."""
     job = settled(SENT)(desk)
-    receive(desk, *(receipt(job, None, key=f"open {n}") for n in range(MAX_KEPT + 5)))
+    opens = [receipt(job, None, key=f"open {n}", event="open") for n in range(MAX_OF_EVENT + 5)]
+    receive(desk, *opens)
+
+    receive(desk, receipt(job, None, key="complaint", event="spamreport"))
+    receive(desk, receipt(job, DELIVERED))
+
+    kept = Counter(row["event"] for row in desk.rows("SELECT event FROM receipts"))
+    assert kept == {"open": MAX_OF_EVENT, "spamreport": 1, "told": 1}
+    assert status_of(desk, job) is DELIVERED
+
+
+def test_receipts_of_ever_new_events_are_bounded_too(desk, monkeypatch):
+    """In all; news of the status still count, and are kept."""
+    monkeypatch.setattr(storage_receipt, "MAX_KEPT", 3)
+    job = settled(SENT)(desk)
+    receive(desk, *(receipt(job, None, key=f"{n}", event=f"word_{n}") for n in range(5)))
 
     receive(desk, receipt(job, DELIVERED))
 
-    assert len(desk.rows("SELECT * FROM receipts")) == MAX_KEPT + 1
+    assert len(desk.rows("SELECT * FROM receipts")) == 4
     assert status_of(desk, job) is DELIVERED

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from clarion.domain.notification import Priority, Status
+from clarion.domain.receipt import Receipt
 from clarion.domain.redrive import DeadFilter, RedrivePart, RedriveState
 from clarion.storage import dead_letter
-from clarion.storage.command import Cancel
+from clarion.storage.command import Cancel, Receive
 from clarion.storage.reader import Reader
 from clarion.storage.redrive_command import (
     BeginRedrive,
@@ -77,6 +78,22 @@ def test_a_dead_letter_comes_back_with_all_attempts_and_a_time_of_its_own(desk):
     assert (record["status"], record["reason"], record["attempts"]) == ("queued", None, 0)
     assert record["expires_at"] == desk.now + 500.0
     assert desk.counts() == {"accepted": 1, "queued": 1}
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_one_that_a_provider_told_of_comes_back_marked(desk, is_told):
+    """It said 500 and had the message all the same: to send it again may double it."""
+    job = dead(desk)
+    if is_told:
+        told = Receipt(job.id, "alpha", "delivered", "key", desk.now, Status.DELIVERED)
+        desk.run(Receive("email", [told], desk.now))
+    begin(desk, matched=1)
+
+    [revived] = some(desk).jobs
+
+    assert (revived.is_doubtful, revived.possibly_duplicated) == (is_told, is_told)
+    assert desk.job_row(job)["possibly_duplicated"] == is_told
+    assert desk.record_row(job)["possibly_duplicated"] == is_told
 
 
 def test_it_waits_in_a_flow_of_its_own_behind_everything_fresh(desk):

@@ -29,6 +29,7 @@ PLANS = [
     (dead_letter.DISCARD, _RECORD),
     (revival.FIND_ENDED, _RECORD),
     (revival.FIND_ENDED, "provider_calls USING PRIMARY KEY (notification_id=?)"),
+    (revival.FIND_ENDED, "receipts USING PRIMARY KEY (notification_id=?)"),
     *((sql, _RECORD) for sql in revival.REVIVE.values()),
     (redrive.FIND_RUNNING, "redrives_running"),
     (redrive.FIND_PART, "redrives USING PRIMARY KEY (id=? AND channel=?)"),
