@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -47,10 +48,26 @@ def make_app(front: Front) -> web.Application:
 
 def _add(app: web.Application, endpoint: Endpoint) -> None:
     methods = ("GET", "HEAD") if endpoint.method == "GET" else (endpoint.method,)
+    path = _apart(endpoint.path)
     for method in methods:
-        app.router.add_route(
-            method, endpoint.path, endpoint.handler, expect_handler=_await_the_body
-        )
+        app.router.add_route(method, path, endpoint.handler, expect_handler=_await_the_body)
+
+
+def _apart(path: str) -> str:
+    """Keep a last placeholder from standing for a word that has an address of its own.
+
+    Else `GET /v1/notifications/batch` would look for a notification of that id, and `Allow` would
+    promise what cannot be.
+    """
+    start, _, last = path.rpartition("/")
+    if not last.startswith("{"):
+        return path
+    words = [
+        re.escape(word)
+        for beginning, _, word in (each.path.rpartition("/") for each in ENDPOINTS)
+        if beginning == start and word != last
+    ]
+    return f"{start}/{{{last[1:-1]}:(?!(?:{'|'.join(words)})$)[^{{}}/]+}}" if words else path
 
 
 async def _await_the_body(request: web.Request) -> web.Response | None:

@@ -14,12 +14,10 @@ from aiohttp import web
 
 from clarion.http.body import read_body
 from clarion.http.front import FRONT, Front
-from clarion.http.problem import HttpRefusal, Kind
+from clarion.http.problem import CALLBACK_REFUSED, HttpRefusal
 from clarion.providers.callback import Callback, CallbackRefused, Reading
 
 log = structlog.get_logger(__name__)
-
-CALLBACK_REFUSED = Kind("callback-refused", 403, "No provider of ours is known to say this")
 
 MAX_BODY_BYTES = 2_000_000
 """SendGrid's batches are the largest: some hundred kilobytes."""

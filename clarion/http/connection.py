@@ -19,7 +19,7 @@ from typing import Any, cast
 import structlog
 from aiohttp import web
 
-from clarion.http.problem import BUG, MALFORMED, Kind, Problem
+from clarion.http.problem import BUG, MALFORMED, TOO_MANY_CONNECTIONS, Problem
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +35,7 @@ SPARE_FILES = 128
 """File descriptors kept for the store, the providers and the log."""
 
 _BUSY = Problem(
-    Kind("too-many-connections", 503, "Too many connections"),
+    TOO_MANY_CONNECTIONS,
     "The server holds as many connections as it may; close some or try again",
 )
 

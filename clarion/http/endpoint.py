@@ -27,13 +27,17 @@ class Endpoint:
     answer: str = ""
     """The schema of the answer, by its name in `schema`; "" for one without a body."""
     status: int = 200
-    content_type: str = "application/json"
+    content_types: tuple[str, ...] = ("application/json",)
     body: str = ""
     """The schema of the body; "" where there is none."""
     parameters: tuple[str, ...] = ()
-    """Names of query parameters and headers, as `schema` describes them."""
+    """Names of query parameters and headers, as `parameter` describes them."""
+    headers: tuple[str, ...] = ()
+    """Names of headers of the answer, beyond those that every answer has."""
     problems: tuple[int, ...] = ()
     """Statuses of problems beyond those that every address may answer."""
+    links: tuple[str, ...] = ()
+    """Names of the operations that take the id which the answer gives."""
     status_when_down: int = 0
     """The status of the same answer when the news is bad; 0 where there is none such."""
     status_when_dry: int = 0
@@ -63,126 +67,127 @@ ENDPOINTS = (
     Endpoint(
         "POST", "/v1/notifications", api.send, "Send one notification", "Notification", 202,
         body="Request", parameters=("Idempotency-Key", "X-Request-ID"),
-        problems=(400, 408, 413, 415, 422, 429, 503),
+        headers=("Location", "Idempotent-Replayed"), links=("get", "cancel", "resolve"),
+        problems=(408, 413, 415, 422, 429),
     ),
     Endpoint(
         "POST", "/v1/notifications/batch", api.send_batch,
         "Send many at once; each is answered for itself", "BatchAnswer", 202,
-        body="Batch", parameters=("X-Request-ID",), problems=(400, 408, 413, 415, 422),
+        body="Batch", parameters=("X-Request-ID",), problems=(408, 413, 415, 422),
     ),
     Endpoint(
         "GET", "/v1/notifications", api.find, "Search, the newest first", "Page",
-        parameters=("status", "channel", "to", "reference", *_PAGE), problems=(422, 503),
+        parameters=("status", "channel", "to", "reference", *_PAGE), problems=(422,),
     ),
     Endpoint(
         "GET", "/v1/notifications/{id}", api.get, "Show one, with its timeline",
-        "NotificationWithTimeline", problems=(404, 422, 503),
+        "NotificationWithTimeline", problems=(422,),
     ),
     Endpoint(
         "POST", "/v1/notifications/{id}/cancel", api.cancel,
-        "Cancel; while a call is out, let it be the last", "Notification", problems=(404, 409, 503),
+        "Cancel; while a call is out, let it be the last", "Notification", problems=(409,),
     ),
     Endpoint(
         "POST", "/v1/notifications/{id}/resolve", dead_letter.resolve,
         "Decide about an unknown one: it was sent, or is to be sent again", "Notification",
-        body="Resolution", problems=(400, 404, 408, 409, 413, 415, 422, 429, 503),
+        body="Resolution", problems=(408, 409, 413, 415, 422, 429),
     ),
     Endpoint(
         "POST", "/hooks/{name}", hook.receive_hook,
         "Take the webhook of another system; 204 where it asks for nothing", "BatchAnswer", 202,
-        body="Payload", parameters=("X-Request-ID",), problems=(400, 403, 408, 413, 415, 422, 503),
+        body="Payload", parameters=("X-Request-ID",), problems=(403, 408, 413, 415, 422),
         status_when_nothing=204,
     ),
     Endpoint(
         "POST", "/callbacks/{provider}", callback.receive_receipts,
         "Take the receipts of a provider, which its signature shows to be genuine",
-        problems=(403, 503),
+        problems=(403,),
     ),
-    Endpoint("GET", "/v1/stats", api.stats, "Counts of one instant", "Stats", problems=(422, 503)),
+    Endpoint("GET", "/v1/stats", api.stats, "Counts of one instant", "Stats", problems=(422,)),
     Endpoint(
         "GET", "/v1/dead-letters", api.dead_letters, "What failed for good, the latest first",
         "Page", parameters=("reason", "provider", "channel", "since", "until", *_PAGE),
-        problems=(422, 503),
+        problems=(422,),
     ),
     Endpoint(
         "POST", "/v1/dead-letters/redrive", dead_letter.redrive,
         "Move dead letters back into their lanes; with dry_run, only count them", "Redrive", 202,
-        body="RedriveRequest", problems=(400, 408, 413, 415, 422, 503),
-        status_when_dry=200,
+        body="RedriveRequest", headers=("Location",), links=("get_redrive", "cancel_redrive"),
+        problems=(408, 413, 415, 422), status_when_dry=200,
     ),
     Endpoint(
         "GET", "/v1/dead-letters/redrives", dead_letter.redrives, "The latest redrives",
-        "Redrives", problems=(422, 503),
+        "Redrives", problems=(422,),
     ),
     Endpoint(
         "GET", "/v1/dead-letters/redrives/{id}", dead_letter.get_redrive, "How far a redrive got",
-        "Redrive", problems=(404, 422, 503),
+        "Redrive", problems=(422,),
     ),
     Endpoint(
         "POST", "/v1/dead-letters/redrives/{id}/cancel", dead_letter.cancel_redrive,
-        "Let a redrive move no more; what it moved goes on", "Redrive", problems=(404, 409, 503),
+        "Let a redrive move no more; what it moved goes on", "Redrive", problems=(409,),
     ),
     Endpoint(
         "POST", "/v1/dead-letters/discard", dead_letter.discard,
         "Put dead letters aside; they stay failed", "Discarded",
-        body="DiscardRequest", problems=(400, 408, 413, 415, 422, 503),
+        body="DiscardRequest", problems=(408, 413, 415, 422),
     ),
     Endpoint(
-        "GET", "/v1/queues", steering.queues, "How every lane stands", "Lanes", problems=(422, 503)
+        "GET", "/v1/queues", steering.queues, "How every lane stands", "Lanes", problems=(422,)
     ),
     Endpoint(
         "POST", "/v1/queues/{channel}/pause", steering.pause,
-        "Send nothing from a lane; it goes on accepting", status=204, problems=(404, 503),
+        "Send nothing from a lane; it goes on accepting", status=204,
     ),
     Endpoint(
         "POST", "/v1/queues/{channel}/resume", steering.resume, "Send from a lane again",
-        status=204, problems=(404, 503),
+        status=204,
     ),
     Endpoint(
         "GET", "/v1/providers", steering.providers, "How every provider stands", "Providers",
-        problems=(422, 503),
+        problems=(422,),
     ),
     Endpoint(
         "POST", "/v1/providers/{name}/enable", steering.enable, "Use a provider again",
-        status=204, problems=(404, 503),
+        status=204,
     ),
     Endpoint(
         "POST", "/v1/providers/{name}/disable", steering.disable,
-        "Make no new calls to a provider", status=204, problems=(404, 503),
+        "Make no new calls to a provider", status=204,
     ),
     Endpoint(
         "POST", "/v1/breakers/{name}/open", steering.open_circuit,
-        "Force a circuit open, until it is reset", status=204, problems=(404, 503),
+        "Force a circuit open, until it is reset", status=204,
     ),
     Endpoint(
         "POST", "/v1/breakers/{name}/close", steering.close_circuit,
-        "Hold a circuit closed, until it is reset", status=204, problems=(404, 503),
+        "Hold a circuit closed, until it is reset", status=204,
     ),
     Endpoint(
         "POST", "/v1/breakers/{name}/reset", steering.reset_circuit,
-        "Let a circuit work by its own rules again", status=204, problems=(404, 503),
+        "Let a circuit work by its own rules again", status=204,
     ),
     Endpoint(
         "GET", "/livez", health.livez, "200 while the process lives", "Health",
-        content_type=health.HEALTH_TYPE,
+        content_types=(health.HEALTH_TYPE,),
     ),
     Endpoint(
         "GET", "/readyz", health.readyz, "200 while it can accept, else 503", "Health",
-        content_type=health.HEALTH_TYPE, status_when_down=503,
+        content_types=(health.HEALTH_TYPE,), status_when_down=503,
     ),
     Endpoint(
         "GET", "/health", health.health, "Every part, and what works; 503 where the whole fails",
-        "Health", content_type=health.HEALTH_TYPE, status_when_down=503,
+        "Health", content_types=(health.HEALTH_TYPE,), status_when_down=503,
     ),
     Endpoint(
         "GET", "/metrics", scrape.metrics, "Metrics for Prometheus", "Text",
-        content_type="text/plain",
+        content_types=("text/plain", "application/openmetrics-text"),
     ),
     Endpoint(
         "GET", "/openapi.json", reference.show_document, "This document", "Document"
     ),
     Endpoint(
         "GET", "/docs", reference.show_page, "This document for people", "Text",
-        content_type="text/html",
+        content_types=("text/html",), headers=("Content-Security-Policy",),
     ),
 )  # fmt: skip

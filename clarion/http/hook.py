@@ -21,12 +21,17 @@ from clarion.http.answer import answer
 from clarion.http.body import JSON_TYPES, not_json, parse, read_body, require_type
 from clarion.http.correlation import correlation_id
 from clarion.http.front import FRONT, Front
-from clarion.http.problem import HttpRefusal, Kind, Problem, problem_of
+from clarion.http.problem import (
+    LANE_FULL,
+    LANE_FULL_TO_HOOK,
+    NO_SUCH_HOOK,
+    HttpRefusal,
+    Problem,
+    problem_of,
+)
 from clarion.intake import Submission
 
 log = structlog.get_logger(__name__)
-
-NO_SUCH_HOOK = Kind("no-such-hook", 403, "The hook is not there, or what was shown is wrong")
 
 MAPPED_AT_ONCE = 20
 """Items of a payload that are mapped before other tasks get a turn."""
@@ -104,8 +109,8 @@ def _answer(name: str, found: Sequence[Submission | ClarionError]) -> web.Respon
 
 def _repeat(problem: Problem) -> web.Response:
     """Ask the sender to repeat: 503, which all of them take so, where a 429 would be given up."""
-    if problem.kind.status == 429:
-        problem = replace(problem, kind=replace(problem.kind, status=503))
+    if problem.kind is LANE_FULL:
+        problem = replace(problem, kind=LANE_FULL_TO_HOOK)
     return problem.response()
 
 

@@ -11,10 +11,15 @@ from typing import Any
 from clarion.http.auth import OWN_CREDENTIALS
 from clarion.http.body import LINE_TYPES
 from clarion.http.endpoint import Endpoint
-from clarion.http.problem import PROBLEM_TYPE
-from clarion.http.schema import PARAMETERS, SCHEMAS
+from clarion.http.parameter import ALWAYS, HEADERS, OF_STATUS, PARAMETERS
+from clarion.http.problem import ALL_KINDS, PROBLEM_TYPE, URN
+from clarion.http.schema import EXAMPLES, SCHEMAS
 
 _IN_PATH = re.compile(r"\{(\w+)\}")
+
+ANYWHERE = (400, 405, 417, 500, 503)
+"""Statuses of problems that every address may answer: to what is no HTTP, to another method, to an
+`Expect` that is not met, after a bug of ours, and with too many connections."""
 
 _SECURITY = {
     "key": {"type": "http", "scheme": "bearer"},
@@ -47,6 +52,8 @@ def document(endpoints: Sequence[Endpoint], version: str, has_key: bool) -> dict
         "paths": paths,
         "components": {
             "schemas": SCHEMAS,
+            "responses": {_name(status): _problem(status) for status in _STATUSES},
+            "headers": HEADERS,
             "securitySchemes": _SECURITY,
         },
     }
@@ -81,6 +88,8 @@ def _in_path(name: str) -> dict[str, Any]:
 
 def _body(schema: str) -> dict[str, Any]:
     content = {"application/json": _of(schema)}
+    if schema in EXAMPLES:
+        content["application/json"]["example"] = EXAMPLES[schema]
     if schema == "Batch":
         # One notification a line.
         content |= {kind: _of("Text") for kind in sorted(LINE_TYPES)}
@@ -91,30 +100,90 @@ def _of(schema: str) -> dict[str, Any]:
     return {"schema": {"$ref": f"#/components/schemas/{schema}"}}
 
 
+# --- answers ---------------------------------------------------------------------------------
+
+
 def _responses(endpoint: Endpoint, has_key: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {str(endpoint.status): _answer(endpoint)}
+    found: dict[str, Any] = {
+        str(status): {"$ref": f"#/components/responses/{_name(status)}"}
+        for status in sorted(_problems(endpoint, has_key))
+    }
+    return found | {str(status): answer for status, answer in _answers(endpoint).items()}
+
+
+def _problems(endpoint: Endpoint, has_key: bool) -> set[int]:
+    found = {*ANYWHERE, *endpoint.problems}
+    if "{" in endpoint.path:
+        found.add(404)
+    if endpoint.is_open:
+        return found
+    if not has_key:
+        return found | {403}
+    if not endpoint.has_own_credentials:
+        # A browser that adds the key by itself is kept from asking for a foreign page.
+        found |= {401} if endpoint.method == "GET" else {401, 403}
+    return found
+
+
+def _answers(endpoint: Endpoint) -> dict[int, dict[str, Any]]:
+    found = {endpoint.status: _answer(endpoint)}
     if endpoint.status_when_down:
-        found[str(endpoint.status_when_down)] = _answer(endpoint)
+        down = _answer(endpoint)
+        down["content"] |= {PROBLEM_TYPE: _problem_schema(endpoint.status_when_down)}
+        found[endpoint.status_when_down] = down
     if endpoint.status_when_dry:
         matched = {"application/json": _of("Matched")}
-        found[str(endpoint.status_when_dry)] = {"description": "A dry run", "content": matched}
+        found[endpoint.status_when_dry] = {
+            "description": "A dry run", "headers": _headers(ALWAYS), "content": matched,
+        }  # fmt: skip
     if endpoint.status_when_nothing:
-        found[str(endpoint.status_when_nothing)] = {"description": "There was nothing to do"}
-    has_no_key = endpoint.is_open or endpoint.has_own_credentials
-    barred = () if has_no_key else ((401,) if has_key else (403,))
-    for status in sorted({*endpoint.problems, *barred, 500}):
-        found[str(status)] = {
-            "description": HTTPStatus(status).phrase,
-            "content": {PROBLEM_TYPE: _of("Problem")},
-        }
+        found[endpoint.status_when_nothing] = {
+            "description": "There was nothing to do", "headers": _headers(ALWAYS),
+        }  # fmt: skip
     return found
 
 
 def _answer(endpoint: Endpoint) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": endpoint.summary}
+    answer: dict[str, Any] = {
+        "description": endpoint.summary,
+        "headers": _headers((*ALWAYS, *endpoint.headers)),
+    }
     if endpoint.answer:
-        answer["content"] = {endpoint.content_type: _of(endpoint.answer)}
+        answer["content"] = {kind: _of(endpoint.answer) for kind in endpoint.content_types}
+    if endpoint.links:
+        answer["links"] = {name: _link(name) for name in endpoint.links}
     return answer
+
+
+def _link(operation: str) -> dict[str, Any]:
+    return {"operationId": operation, "parameters": {"id": "$response.body#/id"}}
+
+
+def _headers(names: Sequence[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+# --- problems --------------------------------------------------------------------------------
+
+_STATUSES = sorted({kind.status for kind in ALL_KINDS})
+
+
+def _name(status: int) -> str:
+    return "".join(word.capitalize() for word in HTTPStatus(status).phrase.split())
+
+
+def _problem(status: int) -> dict[str, Any]:
+    return {
+        "description": HTTPStatus(status).phrase,
+        "headers": _headers((*ALWAYS, *OF_STATUS.get(status, ()))),
+        "content": {PROBLEM_TYPE: _problem_schema(status)},
+    }
+
+
+def _problem_schema(status: int) -> dict[str, Any]:
+    kinds = sorted({URN + kind.name for kind in ALL_KINDS if kind.status == status})
+    of_status = {"properties": {"status": {"const": status}, "type": {"enum": kinds}}}
+    return {"schema": {"allOf": [_of("Problem")["schema"], of_status]}}
 
 
 # --- for people ------------------------------------------------------------------------------

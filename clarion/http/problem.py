@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -97,6 +97,15 @@ TOO_LARGE = Kind("too-large", 413, "The body is too large")
 UNSUPPORTED_TYPE = Kind("unsupported-type", 415, "The body has the wrong content type")
 EXPECTATION = Kind("expectation-failed", 417, "The Expect header asks for what is not done here")
 BUG = Kind("internal", 500, "Something went wrong on our side")
+TOO_MANY_CONNECTIONS = Kind("too-many-connections", 503, "Too many connections")
+
+# --- of single addresses ---------------------------------------------------------------------
+
+NO_SUCH_HOOK = Kind("no-such-hook", 403, "The hook is not there, or what was shown is wrong")
+CALLBACK_REFUSED = Kind("callback-refused", 403, "No provider of ours is known to say this")
+LANE_FULL = Kind("lane-full", 429, "The queue of this channel is full")
+LANE_FULL_TO_HOOK = replace(LANE_FULL, status=503)
+"""Senders of hooks repeat after a 503, and give up after a 429."""
 
 _BY_STATUS = {
     kind.status: kind
@@ -116,7 +125,7 @@ KINDS: dict[type[ClarionError], Kind] = {
     errors.InvalidNotification: _INVALID,
     errors.Refused: Kind("refused", 503, "Not accepted now"),
     errors.MailboxFull: Kind("busy", 503, "More arrives than can be written down"),
-    errors.LaneFull: Kind("lane-full", 429, "The queue of this channel is full"),
+    errors.LaneFull: LANE_FULL,
     errors.LaneClosed: Kind("lane-closed", 503, "This channel does not accept now"),
     errors.StorageUnavailable: Kind("storage-unavailable", 503, "The store cannot be used now"),
     errors.Unanswered: Kind("unanswered", 503, "No answer came in time"),
@@ -133,6 +142,12 @@ KINDS: dict[type[ClarionError], Kind] = {
     errors.StoreLocked: Kind("store-locked", 503, "Another process owns the database file"),
 }
 """Every class of `clarion.errors`; a class that is not named here is what its base is."""
+
+ALL_KINDS = frozenset(
+    {*_BY_STATUS.values(), *KINDS.values(), TOO_MANY_CONNECTIONS, NO_SUCH_HOOK, CALLBACK_REFUSED,
+     LANE_FULL_TO_HOOK}
+)  # fmt: skip
+"""Whatever a problem can be; the reference lists them by their status."""
 
 
 def problem_of(error: ClarionError) -> Problem:

@@ -1,22 +1,31 @@
-"""The JSON schemas of the API, as the reference shows them, and its parameters.
+"""The JSON schemas of the API, as the reference shows them.
 
-They describe; what checks a request is `domain.submission`. A test sends what they allow and
-forbid, so that the two cannot part.
+They describe; what checks a request is `domain.submission`. Tests send what they allow and forbid,
+so that the two cannot part.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from clarion.domain.notification import Channel, Delivery, Priority, Reason, Status
-from clarion.domain.redrive import DEAD_REASONS, MAX_ID, MAX_IDS, MAX_RATE, RedriveState
+from clarion.domain import header
+from clarion.domain.notification import Channel, Delivery, Priority, Status
+from clarion.domain.redrive import (
+    DEAD_REASONS,
+    MAX_ID,
+    MAX_IDS,
+    MAX_RATE,
+    MAX_TEXT,
+    RedriveState,
+)
 from clarion.domain.submission import MAX_KEY, MAX_NAME, MAX_SUBJECT
 from clarion.http.body import MAX_ITEMS
-from clarion.service import MAX_PAGE
 
 Schema = dict[str, Any]
 
 _TEXT: Schema = {"type": "string"}
+_TEXTS: Schema = {"type": "string", "pattern": r"^[^\x00-\x08\x0b\x0c\x0e-\x1f]*$"}
+"""Of many lines: no control characters but tabs and line breaks."""
 _BOOLEAN: Schema = {"type": "boolean"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _INSTANT: Schema = {"type": "string", "format": "date-time"}
@@ -50,18 +59,26 @@ def _array(items: Schema) -> Schema:
     return {"type": "array", "items": items}
 
 
-def _line(length: int) -> Schema:
-    return {"type": "string", "maxLength": length}
+def line(length: int) -> Schema:
+    """Return the schema of a text of one line: no control characters at all."""
+    pattern = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+    return {"type": "string", "maxLength": length, "pattern": pattern}
 
 
 # --- requests --------------------------------------------------------------------------------
 
+_HEADERS: Schema = {
+    "type": "object",
+    "maxProperties": header.MAX_HEADERS,
+    "propertyNames": {"pattern": r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "maxLength": header.MAX_NAME},
+    "additionalProperties": line(header.MAX_VALUE),
+}
 _FIELDS: Schema = {
     "channel": _told(_CHANNEL, "One that is configured."),
     "to": _told(_TEXT, "One address of the channel: addr-spec, E.164 number, http(s) URL."),
-    "subject": _told(_or_null(_line(MAX_SUBJECT)), "One line."),
-    "text": _or_null(_TEXT),
-    "html": _or_null(_TEXT),
+    "subject": _told(_or_null(line(MAX_SUBJECT)), "One line."),
+    "text": _or_null(_TEXTS),
+    "html": _or_null(_TEXTS),
     "data": _told(_or_null(_ANY_OBJECT), "What a webhook carries besides."),
     "priority": _or_null(_PRIORITY),
     "send_at": _told(_or_null(_INSTANT), "Not before this time."),
@@ -70,13 +87,13 @@ _FIELDS: Schema = {
         _or_null({"type": "string", "enum": list(Delivery)}),
         "What may happen after an unknown outcome: a second try that is marked, or none.",
     ),
-    "tenant": _told(_or_null(_line(MAX_NAME)), "Whose it is: the unit of fairness."),
-    "reference": _told(_or_null(_line(MAX_NAME)), "Your own id, to search by."),
+    "tenant": _told(_or_null(line(MAX_NAME)), "Whose it is: the unit of fairness."),
+    "reference": _told(_or_null(line(MAX_NAME)), "Your own id, to search by."),
     "metadata": _or_null(_ANY_OBJECT),
-    "headers": _told(_or_null(_ANY_OBJECT), "Extra headers; none that names an address."),
+    "headers": _told(_or_null(_HEADERS), "Extra headers; none that names an address."),
 }
 _KEY: Schema = _told(
-    _or_null(_line(MAX_KEY)), "Repeat it to get the same answer instead of a second notification."
+    _or_null(line(MAX_KEY)), "Repeat it to get the same answer instead of a second notification."
 )
 
 # --- answers ---------------------------------------------------------------------------------
@@ -185,12 +202,12 @@ _RESULT = {
 
 _DEAD_FILTER: Schema = {
     "reason": _or_null({"type": "string", "enum": list(DEAD_REASONS)}),
-    "provider": _told(_or_null(_TEXT), "The last one that was tried."),
+    "provider": _told(_or_null(line(MAX_TEXT)), "The last one that was tried."),
     "channel": _told(_or_null(_CHANNEL), "One that is configured."),
     "since": _told(_or_null(_INSTANT), "Died at this time or later."),
     "until": _told(_or_null(_INSTANT), "Died before this time."),
     "ids": _told(
-        _or_null({**_array(_line(MAX_ID)), "minItems": 1, "maxItems": MAX_IDS}),
+        _or_null({**_array(line(MAX_ID)), "minItems": 1, "maxItems": MAX_IDS}),
         "These and no others; goes without the other fields of the filter.",
     ),
 }
@@ -296,36 +313,18 @@ SCHEMAS: dict[str, Schema] = {
 }
 """Every schema by its name."""
 
-
-def _query(name: str, schema: Schema, description: str = "") -> Schema:
-    return {"name": name, "in": "query", "schema": schema, "description": description}
-
-
-PARAMETERS: dict[str, Schema] = {
-    str(each["name"]): each
-    for each in (
-        _query("status", _STATUS),
-        _query("channel", _TEXT),
-        _query("to", _TEXT, "The address; write a plus as %2B."),
-        _query("reference", _TEXT),
-        _query("reason", {"type": "string", "enum": list(Reason)}),
-        _query("provider", _TEXT),
-        _query("since", _INSTANT, "Ended at this time or later."),
-        _query("until", _INSTANT, "Ended before this time."),
-        _query("limit", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 50}),
-        _query("cursor", _TEXT, "The `next` of the page before."),
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "schema": _line(MAX_KEY),
-            "description": "Repeat it with the same body to get the same answer, for 24 hours.",
-        },
-        {
-            "name": "X-Request-ID",
-            "in": "header",
-            "schema": _line(128),
-            "description": "Joins log lines; made up where it is missing, and always answered.",
-        },
-    )
+GOOD: Schema = {
+    "channel": "email",
+    "to": "ada@example.com",
+    "subject": "Your order is on its way",
+    "text": "It will be there tomorrow.",
+    "reference": "order-4711",
 }
-"""Every query parameter and header by its name."""
+EXAMPLES: Schema = {
+    "Request": GOOD,
+    "Batch": [GOOD],
+    "Resolution": {"as": "sent"},
+    "RedriveRequest": {"reason": "exhausted", "rate": 50},
+    "DiscardRequest": {"reason": "recipient"},
+}
+"""A body of each kind that is taken as it stands."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import re
 from html.parser import HTMLParser
 
@@ -10,11 +12,15 @@ import jsonschema
 import pytest
 from openapi_spec_validator import validate
 
+import clarion.http
 from clarion.domain.submission import FIELDS
 from clarion.http.app import make_app
 from clarion.http.auth import OWN_CREDENTIALS
 from clarion.http.endpoint import ENDPOINTS
-from clarion.http.problem import KINDS
+from clarion.http.openapi import document as document_of
+from clarion.http.problem import ALL_KINDS, KINDS, PROBLEM_TYPE, URN, Kind
+
+MAIL = {"channel": "email", "to": "ada@example.com", "text": "Hello"}
 
 PAGES = {"/", "/notifications/{id}", "/static/{name}"}
 """The dashboard's, which are for people and no part of the API."""
@@ -113,6 +119,104 @@ async def test_the_document_asks_for_the_key_where_the_server_does(serve):
             own = [{OWN_CREDENTIALS[path]: []}] if path in OWN_CREDENTIALS else []
             assert operation["security"] == (own if is_open else [{"key": []}])
             assert ("401" in operation["responses"]) is not is_open
+
+
+OF_THE_TRANSPORT = {"Content-Type", "Content-Length", "Date", "Server", "Connection"}
+
+
+async def test_every_header_of_an_answer_is_in_the_document(served, document, mail):
+    """And those that a document says are there are there."""
+    sent = await served.send()
+    undescribed = {}
+    for method, path, body in (
+        ("POST", "/v1/notifications", mail),
+        ("POST", "/v1/notifications", {}),
+        ("POST", "/v1/notifications/batch", [mail]),
+        ("GET", "/v1/notifications/{id}", None),
+        ("POST", "/v1/notifications/{id}/cancel", None),
+        ("POST", "/v1/dead-letters/redrive", {"rate": 5}),
+        ("POST", "/v1/dead-letters/redrive", {"dry_run": True}),
+        ("GET", "/metrics", None),
+        ("GET", "/docs", None),
+    ):
+        answer = await served.ask(method, path.replace("{id}", sent["id"]), body)
+        described = headers_of(document, method, path, answer.status)
+        missing = {name for name, each in described.items() if each["required"]} - {*answer.headers}
+        beyond = {*answer.headers} - OF_THE_TRANSPORT - {*described}
+        if missing | beyond:
+            undescribed[method, path, answer.status] = missing, beyond
+
+    assert undescribed == {}
+
+
+def headers_of(document, method, path, status):
+    """Return the headers of an answer, wherever the document keeps them."""
+    answer = document["paths"][path][method.lower()]["responses"][str(status)]
+    return {
+        name: found(document, each) for name, each in found(document, answer)["headers"].items()
+    }
+
+
+def found(document, part):
+    """Follow a reference."""
+    for name in part.get("$ref", "#").split("/")[1:]:
+        document = document[name]
+    return document if "$ref" in part else part
+
+
+async def test_a_full_lane_tells_when_to_try_again(serve):
+    """`Retry-After` belongs to a 429, and to a 503."""
+    full = await serve(queue={"max_pending": 1})
+    await full.post("/v1/queues/email/pause")
+    await full.send()
+    document = (await full.get("/openapi.json")).json
+
+    answer = await full.post("/v1/notifications", MAIL)
+
+    assert answer.status == 429
+    described = headers_of(document, "POST", "/v1/notifications", 429)
+    assert described["Retry-After"]["required"]
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+async def test_a_word_of_ours_is_no_id(served, document):
+    """What `Allow` names is what the document names."""
+    answer = await served.get("/v1/notifications/batch")
+
+    assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+    assert set(document["paths"]["/v1/notifications/batch"]) == {"post"}
+
+
+async def test_the_examples_are_taken_as_they_stand(served, document):
+    """Whoever copies one from the reference begins with an answer, not with a refusal."""
+    refused = {}
+    for path, methods in document["paths"].items():
+        body = methods.get("post", {}).get("requestBody", {"content": {}})["content"]
+        example = body.get("application/json", {}).get("example")
+        if example is not None and "{id}" not in path:
+            answer = await served.post(path, example)
+            if answer.status >= 300 or answer.json.get("rejected"):
+                refused[path] = answer.text
+
+    assert refused == {}
+
+
+def test_every_kind_of_problem_is_in_the_document():
+    """Whichever module defines it."""
+    modules = [importlib.import_module(f"clarion.http.{each.name}")
+               for each in pkgutil.iter_modules(clarion.http.__path__)]  # fmt: skip
+    kinds = {each for module in modules for each in vars(module).values() if isinstance(each, Kind)}
+
+    assert kinds - ALL_KINDS == set()
+    named = document_of(ENDPOINTS, "1", has_key=True)["components"]["responses"]
+    types = {
+        kind
+        for answer in named.values()
+        for kind in answer["content"][PROBLEM_TYPE]["schema"]["allOf"][1]["properties"]["type"][
+            "enum"
+        ]
+    }
+    assert types == {URN + kind.name for kind in ALL_KINDS}
 
 
 class Links(HTMLParser):
