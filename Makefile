@@ -7,7 +7,7 @@ SETTINGS ?= settings.toml
 MINUTES  ?= 10
 PYTEST_ARGS ?=
 
-.PHONY: run install test demo check bench soak clean
+.PHONY: run install test demo check reference bench soak clean
 
 run: $(READY)
 	@$(BIN)/clarion serve --settings $(SETTINGS)
@@ -31,6 +31,9 @@ check: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+reference: $(READY)
+	@$(BIN)/python -m clarion.cli.reference docs/cli.md
 
 demo: $(READY)
 	@$(BIN)/python -m clarion.testing.demonstration

@@ -129,6 +129,10 @@ class Server:
         given = {name: value for name, value in query.items() if value is not None}
         return self._ask("GET", _path(path) + (f"?{urlencode(given)}" if given else ""))
 
+    def get_page(self, path: str) -> Any:
+        """Return the JSON object of a path outside the API, such as `/health`; raises as `get`."""
+        return self._ask("GET", path)
+
     def post(self, *path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
         """Return the JSON object of a POST, None where the answer has no body; raises as `get`."""
         sent = b"" if body is None else json.dumps(body).encode()

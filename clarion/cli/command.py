@@ -2,16 +2,67 @@
 
 from __future__ import annotations
 
+import io
+import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from clarion.cli import check, dead_letter, send, serve, status, steering, top
-from clarion.cli.option import Globals, Json, Url
+from clarion.cli import (
+    check,
+    dead_letter,
+    health,
+    notification,
+    send,
+    serve,
+    status,
+    steering,
+    top,
+)
+from clarion.cli.option import ExitCode, Globals, Json, Url
+from clarion.cli.output import Output
+
+
+class Root(TyperGroup):
+    """Also tells bad usage as one JSON document where JSON was asked for."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command and leave with its exit code."""
+        given = sys.argv[1:] if args is None else list(args)
+        try:
+            code = super().main(given, prog_name, complete_var, False, windows_expand_args, **extra)
+        except typer.TyperException as error:
+            if "--json" in given:
+                Output(is_json=True).document({"detail": error.format_message()})
+            _show_usage(error)
+            code = error.exit_code
+        except typer.Abort:
+            Output(is_json=False).note("nothing was done")
+            code = ExitCode.NO
+        if not standalone_mode:
+            return code
+        sys.exit(code)
+
+
+def _show_usage(error: Any) -> None:
+    # Its public base does not have it, all that typer raises for usage do.
+    error.show()
+
 
 app = typer.Typer(
     name="clarion",
+    cls=Root,
     help="Send notifications and know what became of them.",
     no_args_is_help=True,
     # A traceback with local variables would print recipients and keys.
@@ -49,8 +100,11 @@ app.command("serve", short_help="Run the server.")(serve.serve)
 app.command("check", short_help="Say whether it would work, and what to mend.")(check.check)
 app.command("send", short_help="Send one notification, or a file of them.")(send.send)
 app.command("status", short_help="Show how all stands, or one notification.")(status.status)
+app.command("list", short_help="List notifications.")(notification.list_notifications)
+app.command("cancel", short_help="Cancel one.")(notification.cancel)
+app.command("resolve", short_help="Decide about one that may have been sent.")(notification.resolve)
+app.command("health", short_help="Show how every part of the server stands.")(health.health)
 app.command("top", short_help="Watch lanes, providers and breakers.")(top.top)
-app.command("resolve", short_help="Decide about one that may have been sent.")(dead_letter.resolve)
 app.add_typer(dead_letter.app, name="dead-letters")
 app.add_typer(steering.providers, name="providers")
 app.add_typer(steering.queues, name="queues")
@@ -59,4 +113,8 @@ app.add_typer(steering.breakers, name="breakers")
 
 def main() -> None:
     """Run the command line; the entry point of `clarion` and `python -m clarion`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A character that the terminal does not have must not end a command.
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="clarion")

@@ -1,38 +1,76 @@
-"""`clarion dead-letters` and `clarion resolve`: what ended badly, and what to do about it."""
+"""`clarion dead-letters`: what failed for good, and what to do about it."""
 
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
-from typing import Annotated, Any
+from contextlib import AbstractContextManager
+from typing import Annotated, Any, Final
 
 import typer
 
 from clarion.cli.client import Server
-from clarion.cli.option import ExitCode, Instant, Json, Url, guarded, output, server
+from clarion.cli.notification import show_next
+from clarion.cli.option import (
+    PROVIDERS,
+    ZONED,
+    Channel,
+    Cursor,
+    ExitCode,
+    Id,
+    Json,
+    Limit,
+    Url,
+    found_by_id,
+    guarded,
+    output,
+    server,
+    words,
+)
 from clarion.cli.output import Output
 from clarion.cli.redrive import Follower, show_redrive
-from clarion.cli.standing import items_of
+from clarion.cli.standing import Row, items_of
 from clarion.cli.status import show_notification
-from clarion.cli.table import Table
+from clarion.cli.table import Figure, Table
+from clarion.cli.wording import age, counted
+from clarion.domain.redrive import DEAD_REASONS
 from clarion.policies.clock import SystemClock
 
 app = typer.Typer(
     help="Look at what failed for good, send it again, or put it aside.", no_args_is_help=True
 )
 
+_FILTER: Final = ("reason", "provider", "channel", "since", "until", "ids")
+_COLUMNS: Final = (
+    "id", "reason", "channel", "provider", "attempts", "failed", "to", "explanation",
+)  # fmt: skip
+_SPARE: Final = ("attempts", "channel", "provider", "failed")
+_REDRIVES: Final = ("id", "state", "matched", "moved", "skipped", "rate", "began")
+
 Reason = Annotated[
-    str | None, typer.Option(metavar="WORD", help="exhausted, permanent, recipient or poison.")
+    str | None,
+    typer.Option(
+        metavar="WORD",
+        help="Only what failed as exhausted, permanent, recipient or poison.",
+        autocompletion=words(*DEAD_REASONS),
+    ),
 ]
-Provider = Annotated[str | None, typer.Option(metavar="NAME", help="The last one that was tried.")]
-Channel = Annotated[str | None, typer.Option(metavar="CHANNEL")]
-Since = Annotated[str | None, Instant]
-Until = Annotated[str | None, Instant]
+Provider = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Only where this one was tried last.", autocompletion=PROVIDERS
+    ),
+]
+Since = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help=f"Only what failed at that time or later. {ZONED}"),
+]
+Until = Annotated[
+    str | None, typer.Option(metavar="TIME", help=f"Only what failed before. {ZONED}")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many there are.")]
-Id = Annotated[str, typer.Argument(metavar="ID", show_default=False)]
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="ID", show_default=False, help="These, instead of a filter."),
+    typer.Argument(metavar="ID", show_default=False, help="These, up to 500, instead of a filter."),
 ]
 
 
@@ -45,45 +83,36 @@ def list_dead_letters(
     channel: Channel = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, max=500, help="Items of a page.")] = 50,
-    cursor: Annotated[
-        str | None, typer.Option(metavar="CURSOR", help="Where the last page ended.")
-    ] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
     """List dead letters, the latest first."""
     out, there = output(context, as_json), server(context, url)
-    wanted = _wanted(reason, provider, channel, since, until)
-    page = there.get("dead-letters", **wanted, limit=str(limit), cursor=cursor)
+    page = there.get("dead-letters", **_filter(context), limit=str(limit), cursor=cursor)
     if out.is_json:
         out.document(page)
         return
-    rows = items_of(page)
+    rows, now = items_of(page), SystemClock().now()
     if not rows:
         out.note("there are no dead letters like that")
         return
-    columns = ("id", "channel", "to", "reason", "provider", "attempts", "updated_at", "explanation")
-    out.table(Table(columns, [[row.get(name) for name in columns] for row in rows]))
-    if page.get("next"):
-        out.note(f"there are more: --cursor {page['next']}")
+    out.table(Table(_COLUMNS, [_cells(row, now) for row in rows], spare=_SPARE))
+    show_next(out, page)
 
 
-def _wanted(
-    reason: str | None,
-    provider: str | None,
-    channel: str | None,
-    since: str | None,
-    until: str | None,
-) -> dict[str, str]:
-    given = {
-        "reason": reason,
-        "provider": provider,
-        "channel": channel,
-        "since": since,
-        "until": until,
-    }
-    return {name: value for name, value in given.items() if value is not None}
+def _cells(row: Row, now: float) -> list[object]:
+    old = age(row.get("updated_at"), now)
+    plain = [row.get(name) for name in ("id", "reason", "channel", "provider", "attempts")]
+    return [*plain, old and Figure(old), row.get("to"), row.get("explanation")]
+
+
+def _filter(context: typer.Context) -> dict[str, Any]:
+    """Return what was said of which dead letters are meant, as the API names it."""
+    given = {name: context.params.get(name) for name in _FILTER}
+    # An empty word is a fault to be told, not a filter that matches all: "$UNSET" is one.
+    return {name: value for name, value in given.items() if value not in (None, [], ())}
 
 
 @app.command("show")
@@ -91,9 +120,8 @@ def _wanted(
 def show(context: typer.Context, id: Id, url: Url = None, as_json: Json = False) -> None:
     """Tell the story of one, call by call."""
     out, there = output(context, as_json), server(context, url)
-    if not id.strip():
-        raise typer.BadParameter("an id is 26 characters", param_hint="ID")
-    found = there.get("notifications", id)
+    with found_by_id():
+        found = there.get("notifications", id)
     show_notification(out, found)
     if found.get("status") != "failed":
         out.note(f"it is no dead letter: its status is {found.get('status')}")
@@ -125,7 +153,7 @@ def redrive(
 ) -> None:
     """Send dead letters again, with all their attempts, behind everything fresh."""
     out, there = output(context, as_json), server(context, url)
-    body = _filter(ids, reason, provider, channel, since, until)
+    body = _filter(context)
     if dry_run:
         _show_count(out, _count(there, "redrive", body))
         return
@@ -138,18 +166,6 @@ def redrive(
     if begun.get("state") == "cancelled":
         raise typer.Exit(ExitCode.NO)
     _check_all_found(out, ids, begun["matched"] if detach else begun["moved"])
-
-
-def _filter(
-    ids: list[str] | None,
-    reason: str | None,
-    provider: str | None,
-    channel: str | None,
-    since: str | None,
-    until: str | None,
-) -> dict[str, Any]:
-    wanted: dict[str, Any] = _wanted(reason, provider, channel, since, until)
-    return wanted | ({"ids": ids} if ids else {})
 
 
 def _check_all_found(out: Output, ids: list[str] | None, n: int) -> None:
@@ -169,31 +185,61 @@ def _show_count(out: Output, n: int) -> None:
     if out.is_json:
         out.document({"matched": n})
     else:
-        out.line(f"{n} dead {'letter' if n == 1 else 'letters'} like that")
+        out.line(f"{counted(n, 'dead letter')} like that")
 
 
 @app.command("redrives")
 @guarded
-def list_redrives(context: typer.Context, url: Url = None, as_json: Json = False) -> None:
-    """Show the latest redrives and how far they got."""
+def list_redrives(
+    context: typer.Context,
+    id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="Only this redrive.", show_default=False)
+    ] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Show the latest redrives and how far they got, or one of them."""
     out, there = output(context, as_json), server(context, url)
+    if id is not None:
+        with _found_among_redrives():
+            show_redrive(out, there.get("dead-letters", "redrives", id))
+        return
     found = there.get("dead-letters", "redrives")
     if out.is_json:
         out.document(found)
         return
-    columns = ("id", "state", "matched", "moved", "skipped", "rate", "created_at", "ended_at")
-    out.table(Table(columns, [[row.get(name) for name in columns] for row in items_of(found)]))
+    rows, now = items_of(found), SystemClock().now()
+    if not rows:
+        out.note("there were no redrives yet")
+        return
+    out.table(Table(_REDRIVES, [_progress(row, now) for row in rows], spare=("skipped", "began")))
+
+
+def _progress(row: Row, now: float) -> list[object]:
+    began, rate = age(row.get("created_at"), now), row.get("rate")
+    plain = [row.get(name) for name in ("id", "state", "matched", "moved", "skipped")]
+    return [*plain, rate and Figure(f"{rate:g}/s"), began and Figure(began)]
 
 
 @app.command("cancel")
 @guarded
-def cancel(context: typer.Context, id: Id, url: Url = None, as_json: Json = False) -> None:
+def cancel(
+    context: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="ID", help="The redrive's id.", show_default=False)],
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
     """Let a redrive move no more; what it has moved goes on."""
     out, there = output(context, as_json), server(context, url)
-    show_redrive(out, there.post("dead-letters", "redrives", id, "cancel"))
+    with _found_among_redrives():
+        show_redrive(out, there.post("dead-letters", "redrives", id, "cancel"))
 
 
-# --- discard and resolve ---------------------------------------------------------------------
+def _found_among_redrives() -> AbstractContextManager[None]:
+    return found_by_id("`clarion dead-letters redrives` shows the latest ones, with their ids.")
+
+
+# --- discard --------------------------------------------------------------------------------
 
 
 @app.command("discard")
@@ -213,7 +259,7 @@ def discard(
 ) -> None:
     """Put dead letters aside: they stay failed, and are listed and sent again no more."""
     out, there = output(context, as_json), server(context, url)
-    body = _filter(ids, reason, provider, channel, since, until)
+    body = _filter(context)
     if dry_run:
         _show_count(out, _count(there, "discard", body))
         return
@@ -223,39 +269,12 @@ def discard(
     if out.is_json:
         out.document(found)
     else:
-        out.line(f"{found['discarded']} put aside")
+        out.line(f"{found['discarded']:,} put aside")
     _check_all_found(out, ids, found["discarded"])
 
 
 def _confirm(n: int) -> None:
     if not sys.stdin.isatty():
         raise typer.BadParameter("say it where nobody can be asked", param_hint="--yes")
-    if not typer.confirm(f"Put {n} aside? They cannot be sent again.", err=True):
+    if not typer.confirm(f"Put {n:,} aside? They cannot be sent again.", err=True):
         raise typer.Exit(ExitCode.NO)
-
-
-class Resolution(StrEnum):
-    """What a person decides about an `unknown` one."""
-
-    SENT = "sent"
-    RETRY = "retry"
-
-
-@guarded
-def resolve(
-    context: typer.Context,
-    id: Id,
-    resolution: Annotated[
-        Resolution,
-        typer.Option(
-            "--as", help="sent: a provider had it. retry: send it again; it may arrive twice."
-        ),
-    ],
-    url: Url = None,
-    as_json: Json = False,
-) -> None:
-    """Decide about a notification that may have been sent: its status is unknown."""
-    out, there = output(context, as_json), server(context, url)
-    show_notification(
-        out, there.post("notifications", id, "resolve", body={"as": resolution.value})
-    )

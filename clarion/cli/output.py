@@ -88,8 +88,13 @@ def make_console() -> Console:
     """Return what draws on standard output, as wide as its window."""
     from rich.console import Console
 
+    class Pipeable(Console):
+        def on_broken_pipe(self) -> None:
+            # rich would leave with 1, which means that the answer is no.
+            raise BrokenPipeError
+
     width = None if sys.stdout.isatty() else PIPED_WIDTH
-    return Console(file=sys.stdout, width=width, highlight=False)
+    return Pipeable(file=sys.stdout, width=width, highlight=False)
 
 
 def fold(text: str) -> str:

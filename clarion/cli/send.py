@@ -17,9 +17,20 @@ import typer
 
 from clarion.cli.client import Server, ServerUnreachable
 from clarion.cli.file_send import FileOptions, send_file
-from clarion.cli.option import ExitCode, Instant, Json, Url, guarded, output, server
+from clarion.cli.option import (
+    CHANNELS,
+    ZONED,
+    ExitCode,
+    Json,
+    Url,
+    guarded,
+    output,
+    server,
+    words,
+)
 from clarion.cli.output import Output
-from clarion.domain.notification import Status
+from clarion.cli.status import show_outcome
+from clarion.domain.notification import Delivery, Status
 from clarion.policies.clock import Clock, SystemClock
 
 REACHED: Final = frozenset({Status.SENT, Status.DELIVERED})
@@ -28,20 +39,47 @@ POLL_MAX_S: Final = 2.0
 
 
 ToChannel = Annotated[
-    str | None, typer.Option(metavar="CHANNEL", help="email, sms, webhook, …", show_default=False)
+    str | None,
+    typer.Option(
+        metavar="CHANNEL", help="email, sms, webhook …, as configured.", autocompletion=CHANNELS
+    ),
 ]
 Recipient = Annotated[
     str | None,
     typer.Option(
-        metavar="ADDRESS", help="E-mail address, phone number or URL.", show_default=False
+        metavar="ADDRESS", help="One bare e-mail address, phone number (+15005550006) or URL."
     ),
 ]
-Subject = Annotated[str | None, typer.Option(metavar="TEXT")]
+Subject = Annotated[str | None, typer.Option(metavar="TEXT", help="For e-mail.")]
 Text = Annotated[str | None, typer.Option(metavar="TEXT", help="The text; - reads standard input.")]
 Html = Annotated[str | None, typer.Option(metavar="HTML", help="The HTML; - reads standard input.")]
-Object = Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object.")]
-Urgency = Annotated[str | None, typer.Option(metavar="WORD", help="critical, high, normal or low.")]
-Promise = Annotated[str | None, typer.Option(metavar="WORD", help="at_least_once or at_most_once.")]
+Data = Annotated[
+    str | None, typer.Option(metavar="JSON", help="A JSON object: the content of a webhook.")
+]
+Metadata = Annotated[
+    str | None, typer.Option(metavar="JSON", help="A JSON object: notes of your own.")
+]
+Headers = Annotated[
+    str | None, typer.Option(metavar="JSON", help="A JSON object: headers to send along.")
+]
+Urgency = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WORD",
+        help="critical, high, normal (if it is left out) or low.",
+        autocompletion=words("critical", "high", "normal", "low"),
+    ),
+]
+SendAt = Annotated[str | None, typer.Option(metavar="TIME", help=f"Not before. {ZONED}")]
+ExpiresAt = Annotated[str | None, typer.Option(metavar="TIME", help=f"Not after. {ZONED}")]
+Promise = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WORD",
+        help="at_least_once or at_most_once (if it is left out: defaults.delivery).",
+        autocompletion=words(*Delivery),
+    ),
+]
 Tenant = Annotated[
     str | None, typer.Option(metavar="NAME", help="Whose it is; tenants share fairly.")
 ]
@@ -82,11 +120,12 @@ def send(
     subject: Subject = None,
     text: Text = None,
     html: Html = None,
-    data: Object = None,
-    metadata: Object = None,
+    data: Data = None,
+    metadata: Metadata = None,
+    headers: Headers = None,
     priority: Urgency = None,
-    send_at: Annotated[str | None, Instant] = None,
-    expires_at: Annotated[str | None, Instant] = None,
+    send_at: SendAt = None,
+    expires_at: ExpiresAt = None,
     delivery: Promise = None,
     tenant: Tenant = None,
     reference: Reference = None,
@@ -111,6 +150,7 @@ def send(
         "html": _text(html),
         "data": _object("--data", data),
         "metadata": _object("--metadata", metadata),
+        "headers": _object("--headers", headers),
         "priority": priority,
         "send_at": send_at,
         "expires_at": expires_at,
@@ -160,11 +200,15 @@ def _send_one(
     headers = {} if idempotency_key is None else {"Idempotency-Key": _header(idempotency_key)}
     accepted: dict[str, Any] = there.post("notifications", body=body, headers=headers)
     if wait_s is None:
-        _show(out, accepted)
+        show_outcome(out, accepted)
         return
     out.note(f"accepted as {accepted['id']}")
-    final = wait_until_final(there, accepted, timeout_s=wait_s, clock=SystemClock())
-    _show(out, final)
+    try:
+        final = wait_until_final(there, accepted, timeout_s=wait_s, clock=SystemClock())
+    except KeyboardInterrupt:
+        out.note(f"it goes on by itself: clarion status {accepted['id']}")
+        raise
+    show_outcome(out, final)
     if final.get("status") not in REACHED:
         raise typer.Exit(ExitCode.NO)
 
@@ -201,15 +245,6 @@ def wait_until_final(
 
 def _is_live(notification: Mapping[str, Any]) -> bool:
     return notification.get("status") in {Status.SCHEDULED, Status.QUEUED, Status.SENDING}
-
-
-def _show(out: Output, notification: Mapping[str, Any]) -> None:
-    if out.is_json:
-        out.document(notification)
-        return
-    out.line(f"{notification['id']} {notification['status']}")
-    if notification.get("explanation"):
-        out.note(str(notification["explanation"]))
 
 
 def _text(given: str | None) -> str | None:

@@ -9,7 +9,7 @@ import typer
 
 from clarion.cli import standing
 from clarion.cli.client import Server
-from clarion.cli.option import Json, Url, guarded, output, server
+from clarion.cli.option import Json, Url, found_by_id, guarded, output, server
 from clarion.cli.output import Output, fold
 from clarion.cli.standing import items_of
 from clarion.cli.table import Table
@@ -24,7 +24,7 @@ _TIMELINE: Final = ("at", "event", "provider", "outcome", "reason")
 def status(
     context: typer.Context,
     id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="A notification.", show_default=False)
+        str | None, typer.Argument(metavar="ID", help="A notification.", show_default=False)
     ] = None,
     url: Url = None,
     as_json: Json = False,
@@ -36,7 +36,8 @@ def status(
     if id is None:
         _show_overview(out, there)
     else:
-        show_notification(out, there.get("notifications", id))
+        with found_by_id():
+            show_notification(out, there.get("notifications", id))
 
 
 def _show_overview(out: Output, there: Server) -> None:
@@ -84,6 +85,16 @@ def show_notification(out: Output, notification: Mapping[str, Any]) -> None:
         out.line("")
         rows = [[each.get(name) for name in _TIMELINE] for each in timeline]
         out.table(Table(_TIMELINE, rows, is_filled=True, notes=[_said(each) for each in timeline]))
+
+
+def show_outcome(out: Output, notification: Mapping[str, Any]) -> None:
+    """Tell what became of one notification, in a line that a script can read."""
+    if out.is_json:
+        out.document(notification)
+        return
+    out.line(f"{notification['id']} {notification['status']}")
+    if notification.get("explanation"):
+        out.note(str(notification["explanation"]))
 
 
 def _by(notification: Mapping[str, Any]) -> str:

@@ -7,7 +7,16 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from clarion.cli.option import Json, Url, guarded, output, server
+from clarion.cli.option import (
+    CHANNELS,
+    PROVIDERS,
+    Json,
+    Url,
+    found_by_name,
+    guarded,
+    output,
+    server,
+)
 from clarion.cli.output import Output
 from clarion.cli.standing import items_of
 from clarion.cli.status import show_providers, show_queues
@@ -16,8 +25,27 @@ providers = typer.Typer(help="List, disable and enable providers.", no_args_is_h
 queues = typer.Typer(help="List, pause and resume lanes.", no_args_is_help=True)
 breakers = typer.Typer(help="Force circuits open or closed, or reset them.", no_args_is_help=True)
 
-Provider = Annotated[str, typer.Argument(metavar="PROVIDER", show_default=False)]
-Channel = Annotated[str, typer.Argument(metavar="CHANNEL", show_default=False)]
+Provider = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROVIDER", help="Its name in the settings.", show_default=False,
+        autocompletion=PROVIDERS,
+    ),
+]  # fmt: skip
+Channel = Annotated[
+    str,
+    typer.Argument(
+        metavar="CHANNEL", help="email, sms …, as configured.", show_default=False,
+        autocompletion=CHANNELS,
+    ),
+]  # fmt: skip
+
+_LISTINGS: Final = {
+    "providers": ("providers", "name"),
+    "breakers": ("providers", "name"),
+    "queues": ("queues", "channel"),
+}
+"""Where the names are listed that a kind of thing can have, and in which field."""
 
 _DONE: Final = {
     ("providers", "enable"): "{} is enabled",
@@ -50,7 +78,9 @@ def _steer(
 ) -> None:
     out, there = output(context, as_json), server(context, url)
     kind, verb = action
-    answer = there.post(kind, name, verb)
+    listing, field = _LISTINGS[kind]
+    with found_by_name(there, listing, field, name):
+        answer = there.post(kind, name, verb)
     if out.is_json:
         out.document({} if answer is None else answer)
     else:

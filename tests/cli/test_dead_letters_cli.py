@@ -144,6 +144,37 @@ async def test_one_is_shown_with_its_story(there: Any, run: Any, status: str, co
     assert ran.out.startswith(f"{ID}  email to ada@example.com")
 
 
+async def test_a_redrive_is_shown_again_by_its_id(there: Any, run: Any) -> None:
+    """Who let go of it, or lost the connection, looks at that one."""
+    there.answer(LOOK, redrive("done", moved=3))
+
+    told = await run("dead-letters", "redrives", ID)
+    as_json = await run("dead-letters", "redrives", ID, "--json")
+
+    assert told.out == f"redrive {ID} is done: 3 of 3 moved\n"
+    assert as_json.json == redrive("done", moved=3)
+
+
+@pytest.mark.parametrize("verb", ["redrives", "cancel"])
+async def test_a_redrive_that_is_not_there_says_where_they_are(
+    there: Any, run: Any, verb: str
+) -> None:
+    """The id of a notification is not that of a redrive."""
+    ran = await run("dead-letters", verb, "nope")
+
+    assert ran.code == 1
+    assert "`clarion dead-letters redrives` shows the latest ones" in ran.err
+
+
+async def test_an_empty_word_is_no_filter_that_matches_all(there: Any, run: Any) -> None:
+    """`--reason "$UNSET" --yes` must not put everything aside: the server refuses it."""
+    there.answer("POST /v1/dead-letters/discard", {"discarded": 0})
+
+    await run("dead-letters", "discard", "--reason", "", "--yes")
+
+    assert there.seen[0].body == {"reason": ""}
+
+
 @pytest.mark.parametrize("word", ["sent", "retry"])
 async def test_a_person_decides_about_an_unknown_one(there: Any, run: Any, word: str) -> None:
     """The answer is the notification as it stands then."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -294,3 +296,61 @@ async def test_an_answer_with_odd_text_is_valid_json_on_any_terminal(there: Any,
 
     assert ran.out.isascii()
     assert json.loads(ran.out) == {"items": [{"name": "zürich \ud800"}]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("statsu", "--json"), "Did you mean 'status'?"),
+        (("--json", "send"), "say it, or send a file with --from"),
+        (("list", "--limit", "0", "--json"), "--limit"),
+    ],
+)
+async def test_bad_usage_with_json_is_json_too(
+    run: Any, arguments: tuple[str, ...], words: str
+) -> None:
+    """A script that mistypes an option parses the answer like any other."""
+    ran = await run(*arguments)
+
+    assert ran.code == 2
+    assert words in ran.json["detail"]
+    assert words in ran.err
+
+
+@pytest.mark.parametrize("arguments", [("queues", "list"), ("queues", "list", "--json")])
+async def test_a_reader_that_leaves_is_no_answer(there: Any, arguments: tuple[str, ...]) -> None:
+    """`| head -1` ends a command as it ends `cat`: 141, and nothing on standard error."""
+    lanes = [{"channel": f"lane{n}", "held_reason": "x" * 100} for n in range(2000)]
+    there.answer("GET /v1/queues", {"items": lanes})
+
+    code, error = await asyncio.to_thread(_read_one_byte, there.url, arguments)
+
+    assert (code, error) == (141, b"")
+
+
+def _read_one_byte(url: str, arguments: tuple[str, ...]) -> tuple[int, bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clarion", *arguments],
+        env={**os.environ, "CLARION_URL": url}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    with process:
+        assert process.stdout and process.stderr
+        process.stdout.read(1)
+        process.stdout.close()
+        error = process.stderr.read()
+        return process.wait(30), error
+
+
+async def test_a_terminal_that_lacks_a_character_gets_its_number(there: Any) -> None:
+    """An ASCII locale must not end a command with a traceback."""
+    there.answer("GET /v1/queues", {"items": [{"channel": "zürich", "held_reason": "größer…"}]})
+
+    def ask() -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-m", "clarion", "queues", "list"], capture_output=True, timeout=30,
+            env={**os.environ, "CLARION_URL": there.url, "PYTHONIOENCODING": "ascii"}, check=True,
+        )  # fmt: skip
+
+    ran = await asyncio.to_thread(ask)
+
+    assert rb"z\xfcrich: gr\xf6\xdfer\u2026" in ran.stdout

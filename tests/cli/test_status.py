@@ -108,14 +108,17 @@ async def test_with_an_id_it_tells_the_story(there: Any, run: Any) -> None:
 
 
 async def test_an_unknown_id_is_a_no(there: Any, run: Any) -> None:
-    """1, and the server's words."""
+    """1, the server's words, and where ids are found."""
     problem = {"detail": f"there is no notification {ID!r}"}
     there.answer(f"GET /v1/notifications/{ID}", problem, status=404)
 
     ran = await run("status", ID)
 
     assert ran.code == 1
-    assert ran.err == f"error: there is no notification {ID!r}\n"
+    assert ran.err == (
+        f"error: there is no notification {ID!r}\n"
+        "`clarion list` shows the latest ones, with their ids.\n"
+    )
 
 
 async def test_an_id_is_one_segment_of_the_path(there: Any, run: Any) -> None:
