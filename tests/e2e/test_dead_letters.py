@@ -11,7 +11,7 @@ from clarion.domain.notification import Content, Delivery, Draft, Job, JobState,
 from clarion.policies.identifier import IdSource
 from clarion.storage.command import Accept, Settle
 from clarion.storage.store import SqliteStore
-from clarion.testing import Fault
+from clarion.testing import Fault, free_port
 
 SLOTS = 8
 
@@ -137,6 +137,70 @@ async def test_what_is_discarded_stays_failed_and_is_left_alone(house):
     assert one["status"] == "failed"
     assert "put it aside" in one["explanation"]
     assert provider.deliveries == {}
+
+
+async def test_some_are_redriven_and_discarded_by_their_ids(house):
+    """Over a restart in the middle: those and no others, each once."""
+    provider, clarion, ids = await with_dead_letters(house, 12)
+    wanted, aside = ids[:6], ids[6:8]
+
+    gone = await clarion.client.request("POST", "/v1/dead-letters/discard", json={"ids": aside})
+    begun = await redrive(clarion, ids=[*wanted, aside[0]], rate=4)
+    await provider.wait_for(2)
+    await clarion.kill()
+    await clarion.start()
+    ended = await until_ended(house, clarion, begun["id"])
+    stats = await clarion.client.wait_drained()
+
+    assert gone.body == {"discarded": 2}
+    assert (begun["matched"], ended["moved"], ended["skipped"]) == (6, 6, 0)
+    assert house.ended(stats) == {"sent": 6, "failed": 6}
+    assert set(provider.deliveries) == set(wanted)
+    for id_ in provider.duplicates():
+        assert (await clarion.client.get(id_))["possibly_duplicated"]
+
+
+async def test_one_that_a_provider_told_of_is_redriven_marked(house):
+    """It said 500, and what it had taken arrived: a redrive may bring it a second time."""
+    port = free_port()
+    provider = await house.sendgrid()
+    provider.event_webhook_url = f"http://127.0.0.1:{port}/callbacks/only"
+    retry = {"max_attempts": 1}
+    house.configure(
+        {"only": provider.settings()}, {"email": {"providers": ["only"], "retry": retry}}
+    )
+    clarion = await house.start(port=port)
+    provider.behave(Fault.error(500, accepts=True), times=1)
+    one = await clarion.client.post(**house.email(1))
+    assert (await clarion.client.wait_final(one["id"]))["status"] == "failed"
+
+    assert await provider.report(one["id"], "delivered") == 200
+    told = await clarion.client.get(one["id"])
+    begun = await redrive(clarion)
+    await until_ended(house, clarion, begun["id"])
+    final = await clarion.client.wait_final(one["id"])
+
+    assert (told["status"], told["possibly_duplicated"]) == ("failed", False)
+    assert (final["status"], final["possibly_duplicated"]) == ("sent", True)
+    assert provider.duplicates() == {one["id"]: 2}
+
+
+async def test_what_a_redrive_brings_back_can_be_cancelled(house):
+    """While it waits in its lane, one by one; the redrive goes on with the others."""
+    provider, clarion, ids = await with_dead_letters(house, 6)
+    provider.behave(Fault.unavailable())
+    begun = await redrive(clarion, rate=1000)
+    await until_ended(house, clarion, begun["id"])
+
+    cancelled = [
+        await clarion.client.request("POST", f"/v1/notifications/{id_}/cancel") for id_ in ids[:3]
+    ]
+    provider.recover()
+    stats = await clarion.client.wait_drained()
+
+    assert [answer.status for answer in cancelled] == [200] * 3
+    assert house.ended(stats) == {"cancelled": 3, "sent": 3}
+    assert set(provider.deliveries) == set(ids[3:])
 
 
 def write_dead_letters(path, n):

@@ -115,6 +115,21 @@ async def test_an_unknown_one_is_resolved(reported):
     assert await reported.reconciled() == {"delivered": 1}
 
 
+async def test_an_unknown_one_did_not_arrive(reported):
+    """Bad news resolve it too: it is no success, and nothing is sent again."""
+    id_ = await reported.lost_answer(
+        reported.mail, reported.house.email(1, delivery="at_most_once")
+    )
+    await reported.until_status(id_, status="unknown")
+
+    await reported.mail.report(id_, "bounce", reason="550 5.1.1 no such user")
+
+    one = await reported.client.get(id_)
+    assert (one["status"], one["reason"]) == ("undelivered", "recipient")
+    assert len(reported.mail.requests) == 1
+    assert await reported.reconciled() == {"undelivered": 1}
+
+
 @pytest.mark.parametrize(
     ("event", "status"),
     [("processed", "sent"), ("delivered", "delivered"), ("bounce", "undelivered")],
@@ -195,6 +210,52 @@ async def test_good_news_of_the_first_call_ends_the_second(house):
     other = await clarion.client.post(**house.email(2))
     assert (await clarion.client.wait_final(other["id"]))["status"] == "sent"
     assert provider.delivered(one["id"]) == 2
+
+
+async def test_bad_news_of_the_first_call_do_not_undo_the_second(house):
+    """The second one may have arrived: what the provider says of that decides."""
+    port = free_port()
+    provider = await house.sendgrid()
+    provider.event_webhook_url = f"http://127.0.0.1:{port}/callbacks/only"
+    house.configure(
+        {"only": provider.settings(timeout=TIMEOUT_S)},
+        {"email": ["only"]},
+        defaults={"unknown_grace": 0.1},
+    )
+    clarion = await house.start(port=port)
+    provider.behave(Fault.accept_then_hang(), times=1)
+    one = await clarion.client.post(**house.email(1))
+    await clarion.client.wait_final(one["id"])
+    seen = []
+
+    for event, taken in (("bounce", 0), ("delivered", 1)):
+        assert await provider.report(one["id"], event, taken=taken) == 200
+        seen.append((await clarion.client.get(one["id"]))["status"])
+
+    assert seen == ["sent", "delivered"]
+    assert provider.delivered(one["id"]) == 2
+
+
+async def test_a_provider_tells_of_its_own_messages_only(house):
+    """Its genuine word about a message that it never had counts for nothing."""
+    port = free_port()
+    first, second = await house.sendgrid(), await house.sendgrid()
+    second.event_webhook_url = f"http://127.0.0.1:{port}/callbacks/second"
+    house.configure(
+        {"first": first.settings(), "second": second.settings()}, {"email": ["first", "second"]}
+    )
+    clarion = await house.start(port=port)
+    one = await clarion.client.post(**house.email(1))
+    await clarion.client.wait_final(one["id"])
+
+    report = second.event_report({**first.event(one["id"], "bounce"), "sg_event_id": "other"})
+
+    assert await report.send() == 200
+    found = await clarion.client.get(one["id"])
+    assert (found["status"], len(second.requests)) == ("sent", 0)
+    assert "receipt" not in [event["event"] for event in found["timeline"]]
+    metrics = await clarion.client.metrics()
+    assert 'clarion_receipts_total{provider="second",result="unknown"} 1.0' in metrics
 
 
 async def test_duplicates_and_disorder_change_nothing(reported):
