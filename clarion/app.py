@@ -29,13 +29,15 @@ from clarion import blueprint
 from clarion.actors.breaker import Breaker
 from clarion.actors.children import SLOW_RETRY_S, Children
 from clarion.actors.journal import Journal
+from clarion.actors.journal_messages import Committed
 from clarion.actors.lane_writes import LaneWrites
 from clarion.actors.memory import Memory
-from clarion.actors.messages import ActorCrashed, Committed, Drain, Snapshot, StorageChanged
+from clarion.actors.messages import Drain, Snapshot, StorageChanged
 from clarion.actors.provider import Desk, Provider
 from clarion.actors.queue import Queue
 from clarion.actors.redrive import Redriver
 from clarion.actors.runtime import CrashReport, Ref, Runtime
+from clarion.actors.supervisor_messages import ActorCrashed
 from clarion.domain.representation import represent_accepted
 from clarion.domain.submission import Rules
 from clarion.errors import ClarionError
@@ -261,6 +263,7 @@ class Engine:
             ids=self._ids,
             represent=represent_accepted,
             metrics=self.metrics,
+            is_draining=self.is_draining,
         )
 
     def _make_redriver(self) -> Redriver:

@@ -13,9 +13,9 @@ from clarion.actors.blocking import on_the_loop
 from clarion.actors.breaker import BreakerContext
 from clarion.actors.lane_settings import LaneSettings
 from clarion.actors.memory import Memory
-from clarion.actors.messages import CircuitReport
 from clarion.actors.provider import ProviderTimes
 from clarion.actors.provider_view import ProviderPlan
+from clarion.actors.supervisor_messages import CircuitReport
 from clarion.domain.notification import Delivery
 from clarion.policies.clock import Clock
 from clarion.policies.gate import Gate

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clarion.actors.messages import LaneSnapshot, ProviderSnapshot
+from clarion.actors.messages import LaneSnapshot
 from clarion.actors.runtime import Runtime
+from clarion.actors.supervisor_messages import ProviderSnapshot
 from clarion.errors import ClarionError
 from clarion.service import Service
 from clarion.telemetry.metrics import Metrics

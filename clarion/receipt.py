@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from clarion.actors.messages import Ended
+from clarion.actors.journal_messages import Ended
 from clarion.domain.notification import Notification
 from clarion.errors import MailboxFull
 

@@ -13,21 +13,18 @@ from typing import Any
 
 import structlog
 
+from clarion.actors.journal_messages import Ended, JournalSnapshot
 from clarion.actors.messages import (
     CancelNotification,
-    Ended,
     Enqueue,
-    JournalSnapshot,
     LaneSnapshot,
     PauseLane,
     ReceiveReceipts,
     ResumeLane,
-    SetBreaker,
-    SetProvider,
     Snapshot,
-    SupervisorSnapshot,
 )
 from clarion.actors.runtime import Ref
+from clarion.actors.supervisor_messages import SetBreaker, SetProvider, SupervisorSnapshot
 from clarion.aftermath import Aftermath
 from clarion.domain.address import wire_form
 from clarion.domain.explanation import explain

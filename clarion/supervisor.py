@@ -19,36 +19,26 @@ from typing import Any
 
 import structlog
 
+from clarion.actors.call_messages import Deliver, Lingering, ProbeHealth, ReportCircuit, Steer
 from clarion.actors.children import Children
 from clarion.actors.memory import Memory
-from clarion.actors.messages import (
-    CircuitReport,
-    Deliver,
-    Demand,
-    Dispatch,
-    Freed,
-    HealthChecked,
-    Internal,
-    LaneReport,
-    Lingering,
-    Place,
-    ProbeHealth,
-    ProviderSnapshot,
-    Ready,
-    Recalled,
-    ReportCircuit,
-    ReportLane,
-    Route,
-    SetBreaker,
-    SetProvider,
-    SlotReturned,
-    Snapshot,
-    Steer,
-    SupervisorSnapshot,
-)
+from clarion.actors.messages import Demand, Internal, Place, Recalled, ReportLane, Route, Snapshot
 from clarion.actors.parent import Parent
 from clarion.actors.provider_view import ProviderPlan, provider_snapshot, route_state
 from clarion.actors.runtime import NO_REPLY, handles
+from clarion.actors.supervisor_messages import (
+    CircuitReport,
+    Dispatch,
+    Freed,
+    HealthChecked,
+    LaneReport,
+    ProviderSnapshot,
+    Ready,
+    SetBreaker,
+    SetProvider,
+    SlotReturned,
+    SupervisorSnapshot,
+)
 from clarion.domain.notification import Call
 from clarion.domain.outcome import Answer, Outcome
 from clarion.errors import ActorDead, NotFound

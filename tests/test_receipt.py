@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clarion import receipt
-from clarion.actors.messages import Ended
+from clarion.actors.journal_messages import Ended
 from clarion.domain.notification import Content, Delivery, Notification, Priority, Status
 from clarion.errors import MailboxFull, NotFound, StorageUnavailable
 from clarion.receipt import Receipt, Waiters

@@ -12,20 +12,17 @@ from typing import Any
 
 import pytest
 
+from clarion.actors.journal_messages import Ended, JournalSnapshot
 from clarion.actors.messages import (
     CancelNotification,
-    Ended,
     Enqueue,
-    JournalSnapshot,
     LaneSnapshot,
     PauseLane,
     ResumeLane,
-    SetBreaker,
-    SetProvider,
     Snapshot,
-    SupervisorSnapshot,
 )
 from clarion.actors.runtime import NO_REPLY, Actor, Runtime, handles
+from clarion.actors.supervisor_messages import SetBreaker, SetProvider, SupervisorSnapshot
 from clarion.domain.notification import Call, Delivery, Draft, Job, JobState, ProviderCall, Status
 from clarion.domain.representation import represent_accepted
 from clarion.domain.submission import Rules

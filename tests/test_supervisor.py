@@ -8,23 +8,13 @@ from typing import Any
 
 import pytest
 
+from clarion.actors.call_messages import ReportCircuit
 from clarion.actors.children import Children
 from clarion.actors.memory import Memory
-from clarion.actors.messages import (
-    CircuitReport,
-    Demand,
-    Dispatch,
-    Freed,
-    LaneReport,
-    Ready,
-    Recalled,
-    ReportCircuit,
-    ReportLane,
-    Route,
-    Snapshot,
-)
+from clarion.actors.messages import Demand, Recalled, ReportLane, Route, Snapshot
 from clarion.actors.provider_view import ProviderPlan
 from clarion.actors.runtime import Actor, Runtime, handles
+from clarion.actors.supervisor_messages import CircuitReport, Dispatch, Freed, LaneReport, Ready
 from clarion.domain.notification import Call, Content, Delivery, Job, JobState, Priority
 from clarion.domain.outcome import Answer, Outcome
 from clarion.errors import ClarionError
@@ -143,7 +133,7 @@ class House:
         self.runtime.spawn(name, make, on_crash=self._crashed)
 
     def _crashed(self, report: Any) -> None:
-        from clarion.actors.messages import ActorCrashed
+        from clarion.actors.supervisor_messages import ActorCrashed
 
         self.root().tell(ActorCrashed(report.name, "", "", report.crash_number))
 
@@ -280,7 +270,7 @@ def a_job() -> Job:
 
 async def test_an_unknown_provider_is_no_crash(house):
     """Whoever steers what is not there hears so."""
-    from clarion.actors.messages import SetProvider
+    from clarion.actors.supervisor_messages import SetProvider
 
     house.start(email=Wants())
 

@@ -14,17 +14,10 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from clarion.actors.messages import (
-    CircuitReport,
-    Deliver,
-    Freed,
-    Record,
-    ReportCircuit,
-    Settled,
-    Snapshot,
-    Steer,
-)
+from clarion.actors.call_messages import Deliver, Record, ReportCircuit, Steer
+from clarion.actors.messages import Settled, Snapshot
 from clarion.actors.runtime import Actor, Ref, handles
+from clarion.actors.supervisor_messages import CircuitReport, Freed
 from clarion.domain.notification import Call
 from clarion.domain.outcome import Answer, Outcome
 from clarion.errors import CircuitOpen

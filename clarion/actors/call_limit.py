@@ -13,6 +13,10 @@ from types import TracebackType
 
 CLOCK_GRAIN_S = 0.001
 """Loops fire timers up to one clock tick early (uvloop counts milliseconds)."""
+LATE_S = 0.25
+"""A timer that late tells that the loop was blocked, or the process stopped for a while."""
+READING_S = 0.1
+"""How long calls have then, for answers that came meanwhile and that nobody could read."""
 
 
 class CallLimit:
@@ -22,6 +26,7 @@ class CallLimit:
         self._limit_s = limit_s
         self._running: deque[Deadline] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._has_waited = False
 
     def __call__(self) -> Deadline:
         """Return the limit of one call: a context in which its task raises TimeoutError."""
@@ -38,8 +43,15 @@ class CallLimit:
             self._timer = loop.call_at(deadline.at, self._strike, loop)
 
     def _strike(self, loop: asyncio.AbstractEventLoop) -> None:
-        running, due = self._running, loop.time() + CLOCK_GRAIN_S
-        while running and (running[0].is_over or running[0].at <= due):
+        running, now = self._running, loop.time()
+        while running and running[0].is_over:
+            running.popleft()
+        if running and now > running[0].at + LATE_S and not self._has_waited:
+            self._has_waited = True
+            self._timer = loop.call_later(READING_S, self._strike, loop)
+            return
+        self._has_waited = False
+        while running and (running[0].is_over or running[0].at <= now + CLOCK_GRAIN_S):
             running.popleft().strike()
         self._timer = loop.call_at(running[0].at, self._strike, loop) if running else None
 

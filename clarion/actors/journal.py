@@ -17,12 +17,10 @@ from typing import Any
 
 import structlog
 
+from clarion.actors.journal_messages import Committed, Ended, JournalSnapshot
 from clarion.actors.messages import (
     Accepted,
-    Committed,
-    Ended,
     Intended,
-    JournalSnapshot,
     Refilled,
     Snapshot,
     StorageChanged,
@@ -80,7 +78,7 @@ class Journal(Actor):
 
     @handles(
         command.Accept, command.Intend, command.Settle, command.Defer, command.Promote,
-        command.Cancel, command.Expire, command.Refill, command.LoadTimers,
+        command.BringForward, command.Cancel, command.Expire, command.Refill, command.LoadTimers,
         command.Discard,
     )  # fmt: skip
     def submit(self, message: command.Command) -> None:

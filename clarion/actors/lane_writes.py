@@ -79,6 +79,10 @@ class LaneWrites:
         """Timers fell due."""
         self._tell(command.Promote(self._channel, jobs, self._clock.now()))
 
+    def bring_forward(self, by_s: float) -> None:
+        """The wall clock was set back by so much: retries are due as much earlier."""
+        self._tell(command.BringForward(self._channel, by_s, self._clock.now()))
+
     def expire(self, default_s: float) -> None:
         """End waiting jobs whose time is over."""
         self._tell(command.Expire(self._channel, self._clock.now(), default_s))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from clarion.actors.messages import CircuitReport
+from clarion.actors.supervisor_messages import CircuitReport
 from clarion.domain.outcome import Health
 
 

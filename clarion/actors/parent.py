@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import structlog
 
 from clarion.actors.children import SLOW_RETRY_S, Children
-from clarion.actors.messages import ActorCrashed, Internal
+from clarion.actors.messages import Internal
 from clarion.actors.runtime import Actor, handles
+from clarion.actors.supervisor_messages import ActorCrashed
 from clarion.policies.clock import Clock
 from clarion.telemetry.metrics import Metrics
 

@@ -23,17 +23,10 @@ from typing import Any
 import structlog
 
 from clarion.actors.call_limit import CallLimit
-from clarion.actors.messages import (
-    Deliver,
-    HealthChecked,
-    Internal,
-    Lingering,
-    ProbeHealth,
-    Record,
-    Settled,
-    Snapshot,
-)
+from clarion.actors.call_messages import Deliver, Lingering, ProbeHealth, Record
+from clarion.actors.messages import Internal, Settled, Snapshot
 from clarion.actors.runtime import Actor, Ref, handles
+from clarion.actors.supervisor_messages import HealthChecked
 from clarion.domain.notification import Call
 from clarion.domain.outcome import Answer, Health, Outcome
 from clarion.errors import ActorDead
@@ -138,7 +131,7 @@ class Provider(Actor):
             raise RuntimeError(f"provider {self._provider} has no session")
         if message.call.key in self._desk.running:
             return
-        if self._clock.now() > message.call.started_at + self._times.timeout_s:
+        if self._clock.monotonic() > message.call.out_since + self._times.timeout_s:
             # It waited for this actor's restart; its Queue has given it up or soon will.
             self._report(message, Answer(Outcome.REFUSED, "too_late", "waited too long", True))
             return
@@ -149,7 +142,7 @@ class Provider(Actor):
     async def _call(self, session: Session, message: Deliver) -> None:
         call = message.call
         call.started_at = self._clock.now()
-        began = self._clock.monotonic()
+        began = call.out_since = self._clock.monotonic()
         wire = Wire()
         answer = await self._send(session.adapter, call, wire)
         duration_s = self._clock.monotonic() - began

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from clarion.actors.messages import CircuitReport, ProviderSnapshot
+from clarion.actors.supervisor_messages import CircuitReport, ProviderSnapshot
 from clarion.domain.outcome import Health
 from clarion.policies.gate import Gate
 from clarion.policies.routing import RouteState

@@ -233,6 +233,8 @@ class Call:
     """(provider, why it was passed over) of the providers that were not chosen."""
     is_fallback: bool = False
     started_at: float = 0.0
+    out_since: float = 0.0
+    """Monotonic: what its age is measured from, since the wall clock may be set at any time."""
 
     @property
     def key(self) -> tuple[str, int]:

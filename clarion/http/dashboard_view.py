@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from clarion.actors.messages import LaneSnapshot, ProviderSnapshot
+from clarion.actors.messages import LaneSnapshot
+from clarion.actors.supervisor_messages import ProviderSnapshot
 from clarion.domain.notification import Notification, Status
 from clarion.domain.outcome import Outcome
 from clarion.http.outlook import Tone

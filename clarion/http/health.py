@@ -15,12 +15,9 @@ from typing import Any, Literal, TypeVar
 
 from aiohttp import web
 
-from clarion.actors.messages import (
-    JournalSnapshot,
-    LaneSnapshot,
-    ProviderSnapshot,
-    SupervisorSnapshot,
-)
+from clarion.actors.journal_messages import JournalSnapshot
+from clarion.actors.messages import LaneSnapshot
+from clarion.actors.supervisor_messages import ProviderSnapshot, SupervisorSnapshot
 from clarion.domain.instant import rfc3339
 from clarion.errors import ClarionError
 from clarion.http.answer import answer

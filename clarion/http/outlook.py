@@ -11,12 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from clarion.actors.messages import (
-    JournalSnapshot,
-    LaneSnapshot,
-    ProviderSnapshot,
-    SupervisorSnapshot,
-)
+from clarion.actors.journal_messages import JournalSnapshot
+from clarion.actors.messages import LaneSnapshot
+from clarion.actors.supervisor_messages import ProviderSnapshot, SupervisorSnapshot
 from clarion.lane_view import SilentLane
 from clarion.storage.reader import Page
 

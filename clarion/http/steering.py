@@ -10,7 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
-from clarion.actors.messages import LaneSnapshot, ProviderSnapshot
+from clarion.actors.messages import LaneSnapshot
+from clarion.actors.supervisor_messages import ProviderSnapshot
 from clarion.domain.instant import rfc3339
 from clarion.domain.outcome import Health
 from clarion.http.answer import answer

@@ -35,10 +35,15 @@ class LaneBook:
         self._over: set[str] = set()
         """Of calls on their way or out: the ids of jobs that a receipt has ended meanwhile."""
 
-    def inherit(self, jobs: Sequence[Job], now: float) -> None:
-        """Take over calls that a forerunner let go: answers may come, or their deadlines."""
+    def inherit(self, jobs: Sequence[Job], now: float, monotonic: float) -> None:
+        """Take over calls that a forerunner let go: answers may come, or their deadlines.
+
+        `now` and `monotonic` are one instant on both clocks; nobody knows how long they are out.
+        """
         for job in jobs:
-            self.in_flight[job.id] = Call(job, job.call, job.sending or "", started_at=now)
+            self.in_flight[job.id] = Call(
+                job, job.call, job.sending or "", started_at=now, out_since=monotonic
+            )
             self._dispatched[job.id] = None
             self._inherited.add(job.id)
 
@@ -118,10 +123,11 @@ class LaneBook:
         self.in_flight[job.id] = call
         return True
 
-    def dispatched(self, calls: Sequence[Call], now: float) -> None:
+    def dispatched(self, calls: Sequence[Call], now: float, monotonic: float) -> None:
         """Note that these calls were let go; how long they are out counts from here."""
         for call in calls:
             call.started_at = now
+            call.out_since = monotonic
         self._dispatched.update((call.job.id, None) for call in calls)
 
     @property
@@ -129,12 +135,12 @@ class LaneBook:
         """The calls that were let go and have not ended."""
         return tuple(self.in_flight[job_id] for job_id in self._dispatched)
 
-    def overdue(self, now: float, limit_s: Callable[[str], float]) -> list[Call]:
+    def overdue(self, monotonic: float, limit_s: Callable[[str], float]) -> list[Call]:
         """Return the calls that are out for longer than their provider's limit in seconds."""
         return [
             call
             for call in self.in_flight.values()
-            if now > call.started_at + limit_s(call.provider)
+            if monotonic > call.out_since + limit_s(call.provider)
         ]
 
     def conclude(self, call: Call) -> Call | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Sequence
 
-from clarion.domain.notification import Job
+from clarion.domain.notification import Job, JobState
 
 _FAR = chr(0x10FFFF)
 """Sorts behind every id."""
@@ -70,6 +70,16 @@ class TimerHeap:
         # What was noted while the disk was being asked may be news to what it answered.
         known_at = self.next_unknown_at
         self.next_unknown_at = due_at if known_at is None else min(known_at, due_at)
+
+    def bring_forward(self, by_s: float, now: float) -> None:
+        """Let retries fall due `by_s` seconds earlier, those that only the disk knows as well."""
+        for job_id, (due_at, job) in self._jobs.items():
+            if job.state is JobState.TIMED:
+                job.due_at = min(due_at, max(due_at - by_s, now))
+                self._jobs[job_id] = job.due_at, job
+        self._line = sorted((due_at, job_id) for job_id, (due_at, _) in self._jobs.items())
+        self.horizon_at -= by_s
+        self._leave(now)
 
     def discard(self, job_id: str) -> Job | None:
         """Forget a timer and return it; None for one that memory does not have."""

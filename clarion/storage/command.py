@@ -1,8 +1,8 @@
 """The writes (and ordered reads) that the Journal can ask of the store, as plain data.
 
-Each command runs inside the writer's transaction, in the order in which it was submitted. All are
-conditional or insert-if-absent, so running one twice changes nothing. `is_owed` marks what must
-not be lost while the disk is full: the writer keeps it and tries again; everything else fails
+Each command runs inside the writer's transaction, in the order in which it was submitted. Nearly
+all are conditional or insert-if-absent, so running one twice changes nothing. `is_owed` marks what
+must not be lost while the disk is full: the writer keeps it and tries again; everything else fails
 then with `StorageUnavailable`.
 """
 
@@ -139,6 +139,19 @@ class Promote(Command):
     is_owed: ClassVar[bool] = True
 
     jobs: Sequence[Job]
+    now: float
+
+
+@dataclass(slots=True, eq=False)
+class BringForward(Command):
+    """TIMED rows fall due `by_s` seconds earlier, but not before `now`. Result: how many.
+
+    Not to be run twice; those behind `now` stay as they are.
+    """
+
+    is_owed: ClassVar[bool] = True
+
+    by_s: float
     now: float
 
 
@@ -301,7 +314,8 @@ class Discard(Command):
 
 
 __all__ = [
-    "Accept", "AcceptedRow", "Call", "Cancel", "CancelResult", "Command", "ConflictRow", "Content",
-    "Defer", "Discard", "Expire", "Intend", "Load", "LoadTimers", "LoadedLane", "Promote",
-    "ProviderCall", "Receive", "Received", "Refill", "ReplayedRow", "SetControl", "Settle", "Sweep",
+    "Accept", "AcceptedRow", "BringForward", "Call", "Cancel", "CancelResult", "Command",
+    "ConflictRow", "Content", "Defer", "Discard", "Expire", "Intend", "Load", "LoadTimers",
+    "LoadedLane", "Promote", "ProviderCall", "Receive", "Received", "Refill", "ReplayedRow",
+    "SetControl", "Settle", "Sweep",
 ]  # fmt: skip

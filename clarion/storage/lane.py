@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, func, select, text, tuple_, update
 
 from clarion.domain.notification import Job, Priority, Status
 from clarion.storage import schema
-from clarion.storage.command import Load, LoadedLane, LoadTimers, Promote, Refill
+from clarion.storage.command import BringForward, Load, LoadedLane, LoadTimers, Promote, Refill
 from clarion.storage.ending import end_as_poison
 from clarion.storage.row import Row, Undecodable, fetch, read_job
 from clarion.storage.schema import controls, counts, flows, jobs, notifications
@@ -123,6 +123,21 @@ PROMOTE_TIMED = _promote(TIMED)
 PROMOTE_SCHEDULED = _promote(SCHEDULED)
 """id, vt."""
 
+BRING_FORWARD = prepare(
+    update(jobs)
+    .where(
+        _job.channel == bindparam("lane"),
+        text(schema.IS_TIMED),
+        _job.due_at > bindparam("now"),
+        _job.state == TIMED,
+    )
+    .values(due_at=func.max(_job.due_at - bindparam("by"), bindparam("now"))),
+    "lane",
+    "now",
+    "by",
+)
+"""channel, now, seconds."""
+
 _LIVE_STATUSES = (Status.SCHEDULED, Status.QUEUED, Status.SENDING)
 
 
@@ -137,6 +152,11 @@ def promote(tx: Transaction, command: Promote) -> list[Job]:
         tx.stamp(job.channel, job.priority, job.flow, job.vt)
         promoted.append(job)
     return promoted
+
+
+def bring_forward(tx: Transaction, command: BringForward) -> int:
+    """Let retries fall due earlier; see `BringForward`."""
+    return tx.execute(BRING_FORWARD, (command.channel, command.now, command.by_s)).rowcount
 
 
 def load(tx: Transaction, command: Load) -> LoadedLane:

@@ -50,6 +50,7 @@ _HANDLERS: dict[type[command.Command], Callable[[Transaction, Any], Any]] = {
     command.Settle: delivery.settle,
     command.Defer: delivery.defer,
     command.Promote: lane.promote,
+    command.BringForward: lane.bring_forward,
     command.Cancel: ending.cancel,
     command.Receive: receipt.receive,
     command.Expire: ending.expire,

@@ -28,7 +28,7 @@ from clarion.storage import command
 from clarion.storage.store import SqliteStore
 from clarion.testing.simulated_provider import Account
 from clarion.testing.simulated_thread import SimulatedThreads, SimulatedWriter
-from clarion.testing.virtual_time import VirtualClock, VirtualTimeLoop
+from clarion.testing.virtual_time import VirtualTimeLoop
 
 EPOCH_AT = 1_700_000_000.0
 DOWN_S = (0.2, 5.0)
@@ -140,6 +140,7 @@ class Simulation:
         self._lives = self.rng("engine")
         self._delays = self.rng("delays")
         self._now_s = 0.0
+        self._wall_lead_s = 0.0
         self._loop: VirtualTimeLoop | None = None
         self._kill_at: str | None = None
         self._is_stopping = False
@@ -156,7 +157,12 @@ class Simulation:
 
     def wall_now(self) -> float:
         """Return the wall clock in seconds since the Unix epoch."""
-        return EPOCH_AT + self.now()
+        return EPOCH_AT + self._wall_lead_s + self.now()
+
+    def set_clock(self, by_s: float) -> None:
+        """Set the wall clock forward (as a machine that slept does), or, below 0, back."""
+        self.note(f"clock set by {by_s:g} s")
+        self._wall_lead_s += by_s
 
     def note(self, event: str) -> None:
         """Write a line of the trace."""
@@ -277,6 +283,21 @@ class Simulation:
         return self._lives
 
 
+class _WorldClock:
+    """Implements `policies.clock.Clock` on the world's time."""
+
+    def __init__(self, world: Simulation) -> None:
+        self._world = world
+
+    def monotonic(self) -> float:
+        """Return the virtual seconds."""
+        return self._world.now()
+
+    def now(self) -> float:
+        """Return the wall clock."""
+        return self._world.wall_now()
+
+
 class _Life:
     """One process: its loop, its threads, its engine."""
 
@@ -316,7 +337,7 @@ class _Life:
     def _surroundings(self) -> Surroundings:
         chances = self._world.chances()
         return Surroundings(
-            clock=VirtualClock(self._loop, EPOCH_AT),
+            clock=_WorldClock(self._world),
             rng=chances.random,
             random_bits=chances.getrandbits,
             executor=self._threads,

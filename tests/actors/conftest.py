@@ -10,21 +10,13 @@ from typing import Any
 import pytest
 
 from clarion.actors.journal import Journal
+from clarion.actors.journal_messages import Committed
 from clarion.actors.lane_settings import LaneSettings
 from clarion.actors.lane_writes import LaneWrites
-from clarion.actors.messages import (
-    Committed,
-    Demand,
-    Dispatch,
-    Enqueue,
-    LaneReport,
-    Place,
-    Ready,
-    SlotReturned,
-    Snapshot,
-)
+from clarion.actors.messages import Demand, Enqueue, Place, Snapshot
 from clarion.actors.queue import Queue
 from clarion.actors.runtime import Actor, Runtime, handles
+from clarion.actors.supervisor_messages import Dispatch, LaneReport, Ready, SlotReturned
 from clarion.domain.notification import Call, Content, Draft
 from clarion.domain.representation import represent_accepted
 from clarion.policies.clock import SystemClock

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from clarion.actors.breaker import Breaker, BreakerContext
-from clarion.actors.messages import CircuitReport, Deliver, Freed, Record, Settled, Snapshot, Steer
+from clarion.actors.call_messages import Deliver, Record, Steer
+from clarion.actors.messages import Settled, Snapshot
 from clarion.actors.runtime import Actor, Ref, Runtime, handles
+from clarion.actors.supervisor_messages import CircuitReport, Freed
 from clarion.domain.notification import Call, Content, Delivery, Job, JobState, Priority
 from clarion.domain.outcome import Answer, Outcome
 from clarion.policies.breaker import BreakerSnapshot

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 
 import pytest
 
@@ -78,3 +80,24 @@ async def test_one_timer_serves_all(monkeypatch):
     await asyncio.gather(*calls)
 
     assert len(timers) == 1
+
+
+async def test_an_answer_that_came_while_the_process_was_stopped_is_read():
+    """The timer is due as well then; what has come counts, and only then what has not."""
+    limit, (ours, theirs) = CallLimit(0.05), socket.socketpair()
+    ours.setblocking(False)
+
+    async def receive() -> bytes:
+        with limit():
+            return await asyncio.get_running_loop().sock_recv(ours, 8)
+
+    answered, silent = asyncio.create_task(receive()), asyncio.create_task(call(limit))
+    await asyncio.sleep(0)
+    theirs.send(b"accepted")
+    time.sleep(0.4)  # As a SIGSTOP: nothing runs, and the time goes on.
+
+    assert await answered == b"accepted"
+    with pytest.raises(TimeoutError):
+        await silent
+    ours.close()
+    theirs.close()

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from clarion.actors.journal import Journal
-from clarion.actors.messages import Committed
+from clarion.actors.journal_messages import Committed
 from clarion.actors.runtime import Runtime
 from clarion.domain.notification import (
     Content,

@@ -10,9 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from clarion.actors.blocking import on_the_loop
-from clarion.actors.messages import Deliver, HealthChecked, Lingering, ProbeHealth, Record, Settled
+from clarion.actors.call_messages import Deliver, Lingering, ProbeHealth, Record
+from clarion.actors.messages import Settled
 from clarion.actors.provider import Desk, Provider, ProviderTimes
 from clarion.actors.runtime import Actor, Runtime, handles
+from clarion.actors.supervisor_messages import HealthChecked
 from clarion.domain.notification import Call, Content, Delivery, Job, JobState, Priority
 from clarion.domain.outcome import Health, Outcome
 from clarion.policies.clock import SystemClock
@@ -70,7 +72,7 @@ class House:
             priority=Priority.NORMAL, state=JobState.SENDING, created_at=0.0, expires_at=1e12,
             delivery=Delivery.AT_LEAST_ONCE,
         )  # fmt: skip
-        message = Deliver(Call(job, 1, "alpha", started_at=self.clock.now() - age_s), object())
+        message = Deliver(Call(job, 1, "alpha", out_since=self.clock.monotonic() - age_s), object())
         self.ref.tell(message)
         return message
 

@@ -6,21 +6,18 @@ import pytest
 
 from clarion.actors.messages import (
     CancelNotification,
-    Dispatch,
     Drain,
-    LaneReport,
     PauseLane,
     Place,
-    Ready,
     Recalled,
     ReportLane,
     ResumeLane,
     Route,
     Settled,
-    SlotReturned,
     Snapshot,
     StorageChanged,
 )
+from clarion.actors.supervisor_messages import Dispatch, LaneReport, Ready, SlotReturned
 from clarion.domain.notification import Call
 from clarion.domain.outcome import Answer, Outcome
 from clarion.errors import LaneClosed, StorageUnavailable

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from clarion.actors.messages import (
-    Dispatch,
     Drain,
     Place,
     Recalled,
@@ -14,6 +13,7 @@ from clarion.actors.messages import (
     Settled,
     Snapshot,
 )
+from clarion.actors.supervisor_messages import Dispatch
 from clarion.domain.notification import Status
 from clarion.domain.outcome import Answer, Outcome
 from clarion.domain.receipt import Receipt

@@ -6,7 +6,13 @@ import inspect
 
 import pytest
 
-from clarion.actors import messages, redrive_messages
+from clarion.actors import (
+    call_messages,
+    journal_messages,
+    messages,
+    redrive_messages,
+    supervisor_messages,
+)
 from clarion.actors.actor import Actor, handlers_of
 from clarion.actors.breaker import Breaker
 from clarion.actors.journal import Journal
@@ -18,6 +24,9 @@ from clarion.storage import command, redrive_command
 from clarion.storage.store import _HANDLERS
 from clarion.supervisor import Supervisor
 
+MODULES = (
+    messages, supervisor_messages, call_messages, journal_messages, redrive_messages,
+)  # fmt: skip
 ACTORS = (Supervisor, Queue, Breaker, Provider, Journal, Redriver)
 
 
@@ -25,7 +34,7 @@ def message_classes() -> list[type]:
     """Return every class that can be sent."""
     return [
         each
-        for module in (messages, redrive_messages)
+        for module in MODULES
         for _, each in inspect.getmembers(module, inspect.isclass)
         if issubclass(each, Request | Internal) and each not in (Request, Internal)
     ]

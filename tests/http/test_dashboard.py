@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 from typer.testing import CliRunner
 
-from clarion.actors.messages import CircuitReport, ProviderSnapshot, SupervisorSnapshot
+from clarion.actors.supervisor_messages import CircuitReport, ProviderSnapshot, SupervisorSnapshot
 from clarion.cli.command import app as cli
 from clarion.domain.notification import Status
 from clarion.domain.outcome import Health, Outcome

@@ -7,13 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from clarion.actors.messages import (
-    CircuitReport,
-    JournalSnapshot,
-    LaneSnapshot,
-    ProviderSnapshot,
-    SupervisorSnapshot,
-)
+from clarion.actors.journal_messages import JournalSnapshot
+from clarion.actors.messages import LaneSnapshot
+from clarion.actors.supervisor_messages import CircuitReport, ProviderSnapshot, SupervisorSnapshot
 from clarion.domain.outcome import Health
 from clarion.errors import StorageUnavailable, Unanswered
 from clarion.http import health

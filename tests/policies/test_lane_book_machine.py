@@ -56,7 +56,7 @@ class BookMachine(RuleBasedStateMachine):
             return
         assert self.book.adopt(call)
         assert not self.book.adopt(Call(job, call.number + 1, "a"))
-        self.book.dispatched([call], self.at)
+        self.book.dispatched([call], self.at, self.at)
 
     @precondition(lambda self: self.book.in_flight)
     @rule(pick=PICK, due_at=st.sampled_from([None, 7.0, HORIZON_AT + 7.0, "end"]))

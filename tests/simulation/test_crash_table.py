@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections import Counter
 
@@ -168,6 +169,30 @@ def test_a_stop_waits_for_the_calls_that_are_out(house, send):
     assert statuses(house) == {"sent": N}
     assert set(house.accounts["only"].taken.values()) == {1}
     assert rows(house, "SELECT sum(possibly_duplicated) FROM notifications") == [(0,)]
+
+
+def test_a_queue_that_crashes_while_it_drains_takes_no_new_work(house, send):
+    """Its next instance knows that the process is about to end, before anyone tells it again."""
+    calls = []
+
+    def stop(world):
+        queue = world.engine.service.ref("queue:email")
+        loop = asyncio.get_running_loop()
+        for number in range(1, 9):
+            loop.call_later(number * 0.05, queue.tell, Crash("while draining"))
+        calls.append(world.accounts["only"].calls)
+        world.stop()
+
+    send(house, 3.0, N)
+    house.plan(4.5, "SIGTERM", stop)
+    house.plan(4.51, "look", lambda world: calls.append(world.accounts["only"].calls))
+
+    house.run(60.0)
+
+    assert examine(house) == []
+    assert statuses(house) == {"sent": N}
+    # The look comes as soon as the next process lives, before it calls anyone.
+    assert calls[1] == calls[0]
 
 
 def test_a_full_disk_is_a_state_and_no_crash(house, send):
