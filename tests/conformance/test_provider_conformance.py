@@ -48,6 +48,7 @@ class TestWebhook(ProviderConformance):
     adapter_class = Webhook
     channel = "webhook"
     refusal = Fault.error(410)
+    has_account = False
     secrets = (WebhookLookalike().secret,)
 
     def server(self):
