@@ -50,7 +50,11 @@ class CallbackRefused(Exception):
 
 
 class ReceiptReader(Protocol):
-    """Reads the callbacks of one provider."""
+    """Reads the callbacks of one provider.
+
+    It may have a `hindrance`: a sentence that says why the settings let it verify none, "" while
+    it can. `clarion check` shows it.
+    """
 
     def read(self, callback: Callback) -> Reading:
         """Verify and parse. Raises CallbackRefused where the signature is not the provider's."""

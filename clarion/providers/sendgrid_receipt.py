@@ -90,6 +90,11 @@ class SendGridReceipts:
         self._name = name
         self._key = verification_key(public_key) if public_key else None
 
+    @property
+    def hindrance(self) -> str:
+        """Say why none can be verified; "" where they can."""
+        return "event_public_key is not set" if self._key is None else ""
+
     def read(self, callback: Callback) -> Reading:
         """Verify and parse one batch of events. Raises CallbackRefused."""
         self._verify(callback)
@@ -100,7 +105,7 @@ class SendGridReceipts:
 
     def _verify(self, callback: Callback) -> None:
         if self._key is None:
-            raise CallbackRefused("event_public_key is not set")
+            raise CallbackRefused(self.hindrance)
         signature, timestamp = callback.headers.get(SIGNATURE), callback.headers.get(TIMESTAMP)
         if not signature or not timestamp:
             raise CallbackRefused("no signature; is Signed Event Webhook switched on at SendGrid?")

@@ -58,6 +58,12 @@ class TwilioReceipts:
         self._public_url = public_url.rstrip("/")
         self._validator = RequestValidator(auth_token)
 
+    @property
+    def hindrance(self) -> str:
+        """Say why none can be verified; "" where they can."""
+        is_missing = not self._public_url
+        return "server.public_url is not set, which the signature covers" if is_missing else ""
+
     def read(self, callback: Callback) -> Reading:
         """Verify and parse one callback. Raises CallbackRefused."""
         form = _form(callback.body)
@@ -66,8 +72,8 @@ class TwilioReceipts:
         return Reading(unread=1) if receipt is None else Reading((receipt,))
 
     def _verify(self, callback: Callback, form: MultiDict[str]) -> None:
-        if not self._public_url:
-            raise CallbackRefused("server.public_url is not set, which the signature covers")
+        if self.hindrance:
+            raise CallbackRefused(self.hindrance)
         signature = callback.headers.get("X-Twilio-Signature")
         if not signature:
             # The validator would raise a TypeError.

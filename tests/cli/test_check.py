@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import socket
 import sqlite3
+import sys
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from clarion.cli import check_storage
 from clarion.cli.command import app
+from clarion.cli.finding import Finding, show_findings
+from clarion.cli.output import Output
+from clarion.providers import registry
 from clarion.storage.store import open_store
-from clarion.testing.settings_file import settings_toml
+from clarion.testing import Fault, SendGridLookalike, TwilioLookalike
+from clarion.testing.settings_file import settings_toml, toml_of
 
 
 @pytest.fixture
@@ -63,7 +73,7 @@ def test_a_fresh_directory_is_fine_and_stays_empty(house: Path) -> None:
     assert found["storage"]["detail"].endswith("will be created at the first start")
     assert not (house.parent / "clarion.db").exists()
     assert all(each["ok"] for each in found.values())
-    assert {"storage", "http", "provider outbox"} == set(found)
+    assert {"settings", "storage", "disk", "http", "provider outbox"} == set(found)
 
 
 def test_people_get_a_line_for_each_thing(house: Path) -> None:
@@ -71,10 +81,12 @@ def test_people_get_a_line_for_each_thing(house: Path) -> None:
     ran = CliRunner().invoke(app, ["check", "--settings", str(house)])
 
     assert ran.exit_code == 0
-    assert [line.split(":")[0] for line in ran.stdout.splitlines()] == [
-        "ok    storage",
-        "ok    http",
-        "ok    provider outbox",
+    assert [line[:23] for line in ran.stdout.splitlines()] == [
+        "ok    settings         ",
+        "ok    storage          ",
+        "ok    disk             ",
+        "ok    http             ",
+        "ok    provider outbox  ",
     ]
     assert ran.stderr == "everything works\n"
 
@@ -204,3 +216,196 @@ def test_a_settings_file_that_is_not_there_is_exit_code_2(tmp_path: Path) -> Non
 
     assert code == 2
     assert "typo.toml" in answer["detail"]
+
+
+# --- providers, their kinds and their receipts -----------------------------------------------
+
+
+async def checked(path: Path) -> dict[str, Any]:
+    """The findings by name, beside look-alikes that run on this loop."""
+    _, found = await asyncio.to_thread(check, path)
+    return found
+
+
+async def test_every_account_is_tried_by_a_harmless_question(house: Path) -> None:
+    """Connection, login and permission; nothing is sent, and what to do stands beside each no."""
+    async with SendGridLookalike("SG.right") as good, TwilioLookalike() as twilio:
+        settings_toml(
+            house,
+            providers={
+                "good": good.settings(),
+                "bad": good.settings() | {"api_key": "SG.wrong"},
+                "texts": twilio.settings() | {"auth_token": "wrong"},
+                "mail": {
+                    "kind": "smtp", "host": "127.0.0.1", "port": _closed_port(),
+                    "security": "none", "from_address": "a@example.com",
+                },
+            },
+            channels={"email": ["good", "bad", "mail"], "sms": ["texts"]},
+            server={"port": 0},
+        )  # fmt: skip
+
+        found = await checked(house)
+
+        assert found["provider good"]["ok"]
+        assert "credentials (401)" in found["provider bad"]["detail"]
+        assert "[providers.bad]" in found["provider bad"]["fix"]
+        assert "auth_token" in found["provider texts"]["detail"]
+        assert "[providers.texts]" in found["provider texts"]["fix"]
+        assert "refuses connections" in found["provider mail"]["detail"]
+        assert "this machine reaches it" in found["provider mail"]["fix"]
+        assert good.deliveries.total() + twilio.deliveries.total() == 0
+
+
+def _closed_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
+
+
+async def test_a_provider_that_hangs_is_given_up(house: Path) -> None:
+    """After its own time limit; the others are tried meanwhile."""
+    async with SendGridLookalike() as silent, SendGridLookalike() as good:
+        silent.behave(Fault.hang())
+        settings_toml(
+            house,
+            providers={"silent": silent.settings() | {"timeout": 0.2}, "good": good.settings()},
+            channels={"email": ["silent", "good"]},
+            server={"port": 0},
+        )
+
+        found = await checked(house)
+
+        assert found["provider silent"]["detail"] == "no answer within 0.2 s"
+        assert found["provider good"]["ok"]
+
+
+@pytest.mark.parametrize(
+    ("public_url", "own", "detail", "has_fix"),
+    [
+        ("", {}, "server.public_url is not set", True),
+        ("http://127.0.0.1:8080", {}, "where no provider reaches this server", True),
+        ("https://localhost", {}, "where no provider reaches this server", True),
+        ("https://example.com/", {}, "taken at https://example.com/callbacks/texts", False),
+        ("", {"status_callback": False}, "none are asked for", False),
+    ],
+)
+async def test_receipts_that_cannot_arrive_are_told(
+    house: Path, public_url: str, own: dict[str, Any], detail: str, has_fix: bool
+) -> None:
+    """They may be meant, so they fail nothing; but nobody should wait for `delivered`."""
+    async with TwilioLookalike() as twilio:
+        settings_toml(
+            house,
+            providers={"texts": twilio.settings() | own},
+            channels={"sms": ["texts"]},
+            server={"port": 0, "public_url": public_url},
+        )
+
+        found = await checked(house)
+
+    assert found["receipts texts"]["ok"]
+    assert detail in found["receipts texts"]["detail"]
+    assert bool(found["receipts texts"]["fix"]) == has_fix
+
+
+async def test_receipts_without_a_key_are_told(house: Path) -> None:
+    """SendGrid's are refused while its public key is not set."""
+    async with SendGridLookalike() as sendgrid:
+        settings_toml(
+            house,
+            providers={"mail": sendgrid.settings() | {"event_public_key": ""}},
+            channels={"email": ["mail"]},
+            server={"port": 0},
+        )
+
+        found = await checked(house)
+
+    assert "event_public_key is not set" in found["receipts mail"]["detail"]
+    assert "docs/providers/sendgrid.md" in found["receipts mail"]["fix"]
+
+
+def test_a_package_whose_kind_cannot_be_loaded_is_told(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while nothing uses it: the next start with it would be refused."""
+    entries = [
+        EntryPoint("pigeon", "no_such_module:Pigeon", registry.GROUP),
+        EntryPoint("slate", "tests_of_clarion_have_no_such:Slate", registry.GROUP),
+    ]
+    monkeypatch.setattr(registry, "brought", lambda: {each.name: (each,) for each in entries})
+
+    code, found = check(house)
+
+    assert code == 1
+    assert "no_such_module" in found["kind pigeon"]["detail"]
+    assert "uninstall" in found["kind pigeon"]["fix"]
+    assert not found["kind slate"]["ok"]
+
+
+# --- disk, schema, hooks ---------------------------------------------------------------------
+
+
+def test_a_disk_that_is_nearly_full_is_a_fault(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it is full, when there is still time."""
+    nearly = check_storage.LEAST_FREE_BYTES - 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=nearly))
+
+    code, found = check(house)
+
+    assert code == 1
+    assert found["disk"]["detail"].startswith("0.3 GB free in ")
+    assert "make room" in found["disk"]["fix"]
+
+
+def test_a_database_of_a_newer_version_is_a_fault(house: Path) -> None:
+    """It is left as it is, and the sentence says what to do."""
+    path = create_store(house)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+
+    code, found = check(house)
+
+    assert code == 1
+    assert "newer version of Clarion" in found["storage"]["detail"]
+
+
+def test_each_hook_is_named_with_its_address(house: Path) -> None:
+    """Credential and templates were tried with the settings; a broken one is exit code 2."""
+    hook = {"channel": "email", "to": "a@example.com", "text": "{{ payload.x }}"}
+    house.write_text(
+        house.read_text()
+        + toml_of({"hooks": {"alerts": {"token": "x" * 20, "notification": hook}}})
+    )
+
+    code, found = check(house)
+    house.write_text(house.read_text().replace("payload.x }}", "payload.x"))
+    broken, answer = check(house)
+
+    assert (code, broken) == (0, 2)
+    assert "/hooks/alerts" in found["hook alerts"]["detail"]
+    assert answer["errors"][0]["pointer"] == "hooks.alerts.notification.text"
+
+
+def test_in_a_window_sentences_stay_in_their_column(
+    house: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Folded at its edge, behind the names."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+
+    show_findings(
+        Output(is_json=False),
+        [Finding("a", True, "x " * 30), Finding("provider", False, "bad", "mend it " * 8)],
+    )
+
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 50 for line in lines)
+    assert lines[0].startswith("ok    a         x x")
+    assert lines[1].startswith(" " * 16 + "x")
+    assert [line[:18] for line in lines[2:4]] == ["FAIL  provider  ba", " " * 16 + "> "]

@@ -1,0 +1,122 @@
+"""What `clarion check` tries of the database and the disk that it is on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from clarion.cli.finding import Finding
+from clarion.errors import ClarionError, StoreLocked
+
+if TYPE_CHECKING:
+    from clarion.settings import Settings
+    from clarion.storage.recount import Difference
+
+LEAST_FREE_BYTES: Final = 256 * 1024 * 1024
+"""Some hundred thousand notifications, and the journal that is written before the file."""
+_GIGABYTE: Final = 1_000_000_000
+
+
+def try_storage(settings: Settings) -> tuple[Finding, bool]:
+    """Return what was found, and whether another process, most likely a server, has the file."""
+    from clarion import blueprint
+    from clarion.storage.store import open_store
+
+    try:
+        store = open_store(blueprint.store_url(settings))
+        path = blueprint.store_path(settings)
+        if not path.exists():
+            return _try_directory(path), False
+        try:
+            store.open()
+            store.probe()
+        finally:
+            store.close()
+    except StoreLocked:
+        return Finding("storage", True, f"{path} is in use, most likely by a running Clarion"), True
+    except ClarionError as error:
+        return Finding("storage", False, str(error)), False
+    except Exception as error:
+        # SQLite's own errors, whose type is storage's secret.
+        return Finding("storage", False, _why_storage(error), "make room, or mend the disk"), False
+    return Finding("storage", True, f"{path} can be read and written"), False
+
+
+def _try_directory(path: Path) -> Finding:
+    directory = _existing(path.parent)
+    if os.access(directory, os.W_OK | os.X_OK):
+        return Finding("storage", True, f"{path} will be created at the first start")
+    return Finding(
+        "storage",
+        False,
+        f"{path} does not exist and cannot be created: {directory} may not be written",
+        "let the user that runs Clarion write there, or change storage.url",
+    )
+
+
+def _why_storage(error: Exception) -> str:
+    from clarion.storage.store import storage_failure
+
+    return storage_failure(error) or f"{type(error).__name__}: {error}"
+
+
+def recount_all(settings: Settings) -> Finding:
+    """Compare the counts with every stored row."""
+    from clarion import blueprint
+    from clarion.storage.connection import connect_reader
+    from clarion.storage.recount import recount
+
+    path = blueprint.store_path(settings)
+    if not path.exists():
+        return Finding("counts", True, "nothing is stored yet")
+    try:
+        connection = connect_reader(path)
+        try:
+            differences = recount(connection)
+        finally:
+            connection.close()
+    except Exception as error:
+        # SQLite's own errors, whose type is storage's secret.
+        return Finding("counts", False, f"cannot be compared: {_why_storage(error)}")
+    return _judge(differences)
+
+
+def _judge(differences: Sequence[Difference]) -> Finding:
+    # Purges remove rows and leave the counts, so only what nothing explains is wrong.
+    wrong = [each for each in differences if each.found > each.counted or _is_live(each.status)]
+    if not wrong:
+        purged = f"; {len(differences)} higher, as a purge leaves them" if differences else ""
+        return Finding("counts", True, f"they agree with the rows{purged}")
+    told = "; ".join(
+        f"{each.channel} {each.status}: {each.counted} counted, {each.found} found"
+        for each in wrong
+    )
+    return Finding("counts", False, told, "keep a copy of the database and report this")
+
+
+def _is_live(status: str) -> bool:
+    from clarion.domain.notification import LIVE
+
+    return status in LIVE
+
+
+def try_disk(settings: Settings) -> Finding:
+    """Tell how much room there is beside the database."""
+    from clarion import blueprint
+
+    directory = _existing(blueprint.store_path(settings).parent)
+    free = shutil.disk_usage(directory).free
+    told = f"{free / _GIGABYTE:,.1f} GB free in {directory}"
+    if free >= LEAST_FREE_BYTES:
+        return Finding("disk", True, told)
+    fix = "make room: on a full disk nothing is accepted, though nothing is lost"
+    return Finding("disk", False, told, fix)
+
+
+def _existing(directory: Path) -> Path:
+    while not directory.exists():
+        directory = directory.parent
+    return directory
