@@ -20,6 +20,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from types import TracebackType
 from typing import Any, TypeAlias
 
 import pykka
@@ -59,6 +60,7 @@ class Reply(pykka.Future[Any]):
     _is_done = False
     _value: Any = None
     _error: BaseException | None = None
+    _traceback: TracebackType | None = None
     _callbacks: list[Callable[[], None]] | None = None
     _hook: Callable[[float | None], Any] | None = None
 
@@ -79,15 +81,15 @@ class Reply(pykka.Future[Any]):
 
     def set_exception(self, exc_info: BaseException | ExcInfo | None = None) -> None:
         """Fail, from any thread, with an exception (or an `exc_info`; None: the current one)."""
-        found = sys.exc_info()[1] if exc_info is None else exc_info
-        error = found[1] if isinstance(found, tuple) else found
-        self._settle(None, error or RuntimeError("set_exception() without an exception"))
+        self._settle(None, _exception(sys.exc_info() if exc_info is None else exc_info))
 
     def _settle(self, value: Any, error: BaseException | None) -> None:
         with _settling:
             if self._is_done:
                 return
             self._value, self._error, self._is_done = value, error, True
+            if error is not None:
+                self._traceback = error.__traceback__
             callbacks, self._callbacks = self._callbacks, None
         for callback in callbacks or ():
             callback()
@@ -126,7 +128,8 @@ class Reply(pykka.Future[Any]):
 
     def _outcome(self) -> Any:
         if self._error is not None:
-            raise self._error
+            # Every raise adds its frames to the traceback: each waiter starts from the first.
+            raise self._error.with_traceback(self._traceback)
         return self._value
 
     # --- waiting on a loop -------------------------------------------------------------------
@@ -205,6 +208,16 @@ class Reply(pykka.Future[Any]):
     def set_get_hook(self, func: Callable[[float | None], Any]) -> None:
         """Let `func` produce the value when it is asked for (pykka's composed futures)."""
         self._hook = func
+
+
+def _exception(found: BaseException | ExcInfo) -> BaseException:
+    """Return the exception itself; of a triple it may still have to be made, as pykka allows."""
+    if isinstance(found, BaseException):
+        return found
+    kind, error, _traceback = found
+    if error is None and kind is not None:
+        error = kind()
+    return error or RuntimeError("set_exception() without an exception")
 
 
 class _Waker:
