@@ -133,6 +133,9 @@ def _explain_failed(notification: Notification) -> str:
             text = f"It could not be sent because of a fault of our own{words}"
         case _:
             text = f"It could not be sent{words}"
+    if notification.receipts:
+        told = notification.receipts[-1]
+        text += f" But {told.provider} told of it later ({told.event}): it may have arrived."
     if notification.discarded_at is not None:
         text += " An operator has looked at it and put it aside."
     return text

@@ -19,6 +19,7 @@ from clarion.domain.notification import (
     Status,
 )
 from clarion.domain.outcome import HOST_BUSY, Outcome
+from clarion.domain.receipt import KeptReceipt
 
 NOW = 1_800_000_000.0  # 2027-01-15 08:00:00 UTC
 HELD = "no provider of email can take it now (sendgrid: circuit open)"
@@ -117,6 +118,8 @@ def test_every_way_to_stand_has_a_sentence() -> None:
         ({"status": Status.FAILED, "reason": "recipient"}, "cannot be reached or opted out"),
         ({"status": Status.FAILED, "reason": "poison"}, "fault of our own"),
         ({"status": Status.FAILED, "discarded_at": NOW}, "put it aside"),
+        ({"status": Status.FAILED, "receipts": (KeptReceipt("ses", "delivery", "", "", NOW, NOW),)},
+         "But ses told of it later (delivery): it may have arrived."),
         ({"status": Status.UNKNOWN, "reason": "unknown_outcome"}, "must not be sent twice"),
         ({"status": Status.UNKNOWN, "reason": "exhausted", "attempts": 5}, "in 5 attempts"),
         ({"status": Status.UNKNOWN, "reason": "expired"}, "its time ran out"),

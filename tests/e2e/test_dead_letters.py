@@ -181,6 +181,7 @@ async def test_one_that_a_provider_told_of_is_redriven_marked(house):
     final = await clarion.client.wait_final(one["id"])
 
     assert (told["status"], told["possibly_duplicated"]) == ("failed", False)
+    assert "told of it later (delivered)" in told["explanation"]
     assert (final["status"], final["possibly_duplicated"]) == ("sent", True)
     assert provider.duplicates() == {one["id"]: 2}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import resource
+import time
 
 import aiohttp
 import pytest
@@ -294,9 +295,11 @@ async def test_opens_clicks_and_complaints_stand_beside_the_status(reported):
 
 
 async def test_what_is_forged_is_refused_and_changes_nothing(reported):
-    """The same 403 for a made-up signature, a changed body, another provider and none at all."""
+    """The same 403 for a made-up or old signature, a changed body, another provider and none."""
     id_ = await reported.sent(1)
     genuine = reported.mail.event_report(reported.mail.event(id_, "bounce"))
+    reported.mail.now = lambda: time.time() - 26 * 3600.0
+    stale = reported.mail.event_report(reported.mail.event(id_, "bounce"))
     sms = await reported.client.post(**reported.house.sms(1))
     await reported.client.wait_final(sms["id"])
     callback = reported.text.status_report(sms["id"], "failed")
@@ -305,6 +308,7 @@ async def test_what_is_forged_is_refused_and_changes_nothing(reported):
     async with aiohttp.ClientSession() as session:
         for target, headers, body in (
             (genuine.url, genuine.forged().headers, genuine.body),
+            (genuine.url, stale.headers, stale.body),
             (genuine.url, genuine.headers, genuine.body.rstrip()),
             (genuine.url, {}, genuine.body),
             (callback.url, callback.forged().headers, callback.body),
