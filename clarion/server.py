@@ -62,7 +62,7 @@ async def _first(*events: asyncio.Event) -> None:
 
 def _front(engine: Engine) -> Front:
     server = engine.settings.server
-    public_host = urlsplit(server.public_url).hostname
+    public = urlsplit(server.public_url.lower())
     return Front(
         service=engine.service,
         metrics=engine.metrics,
@@ -73,7 +73,8 @@ def _front(engine: Engine) -> Front:
         is_started=lambda: engine.is_started,
         is_draining=lambda: engine.is_draining,
         version=version("clarion"),
-        hosts=frozenset({public_host} if public_host else ()),
+        hosts=frozenset({public.hostname} if public.hostname else ()),
+        public_origin=f"{public.scheme}://{public.netloc}" if public.netloc else "",
         hooks={name: table.hook(name) for name, table in engine.settings.hooks.items()},
         receipt_readers=blueprint.receipt_readers(engine.settings),
         new_id=engine.new_id,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -60,6 +61,15 @@ MAX_PAGE = 500
 BREAKER_ACTIONS = frozenset({"open", "close", "reset"})
 
 _DOUBT = "it may or may not have taken effect"
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """An operator's decision that outlives restarts: what, who, and when (epoch seconds)."""
+
+    value: str
+    who: str
+    at: float
 
 
 class Service:
@@ -301,6 +311,14 @@ class Service:
     def _require_provider(self, kind: str, name: str) -> None:
         if name not in self._provider_names:
             raise NotFound(kind, name)
+
+    async def controls(self) -> Mapping[tuple[str, str], Control]:
+        """Return what operators decided last: ("lane" | "provider" | "breaker", name) -> decision.
+
+        Raises StorageUnavailable.
+        """
+        found = await self._reader.controls()
+        return {key: Control(value, who, at) for key, (value, who, at) in found.items()}
 
     async def journal_snapshot(self) -> JournalSnapshot:
         """Return how the store stands."""

@@ -16,6 +16,7 @@ can reach too. It is kept from asking in three ways:
   Its browser says so (`Origin`, `Sec-Fetch-Site`): refused for everything that changes something.
   Another port of localhost is another origin too.
 - Bodies have to be `application/json` (see `body`), which a page may not send elsewhere unasked.
+  Forms of our own pages are the exception: their browser has to say that they are (`is_own_page`).
 
 What only reads is answered: without CORS headers, which we never send, no foreign page sees it.
 """
@@ -39,6 +40,9 @@ OPEN = frozenset({"/livez", "/readyz"})
 OWN_CREDENTIALS = {"/hooks/{name}": "hook", "/callbacks/{provider}": "signature"}
 """Routes whose handlers check credentials of their own, instead of the key; and their kind."""
 
+MAX_USER = 64
+"""Characters of a login's name that are kept."""
+
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _FOR_PROGRAMS = {"WWW-Authenticate": 'Bearer realm="clarion"'}
 _FOR_BROWSERS = {"WWW-Authenticate": 'Basic realm="clarion", charset="UTF-8"'}
@@ -57,7 +61,7 @@ def authorize(request: web.Request, front: Front) -> None:
         is_browser = True
         _check_host(host, front.hosts)
     if is_browser and request.method not in _SAFE:
-        _check_origin(request, host or "")
+        _check_origin(request, host or "", front.public_origin)
 
 
 def _route(request: web.Request) -> str:
@@ -78,7 +82,7 @@ def _check_key(request: web.BaseRequest, key: str) -> bool:
     scheme, _, given = header.partition(" ")
     is_basic = scheme.lower() == "basic"
     if is_basic:
-        given = _password(given)
+        given = _credentials(given)[1]
     is_right = hmac.compare_digest(_bytes(given.strip()), _bytes(key))
     if not is_right or not (is_basic or scheme.lower() == "bearer"):
         detail = "The key in the Authorization header is not the one of server.api_key"
@@ -86,12 +90,13 @@ def _check_key(request: web.BaseRequest, key: str) -> bool:
     return is_basic
 
 
-def _password(credentials: str) -> str:
+def _credentials(encoded: str) -> tuple[str, str]:
+    """Return name and password of a Basic login."""
     try:
-        text = base64.b64decode(credentials, validate=True).decode()
+        name, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
     except ValueError:
-        return ""
-    return text.partition(":")[2]
+        return "", ""
+    return name, password
 
 
 def _bytes(text: str) -> bytes:
@@ -125,21 +130,46 @@ def is_own_host(host: str, hosts: frozenset[str]) -> bool:
         return False
 
 
-def _check_origin(request: web.BaseRequest, host: str) -> None:
+def _check_origin(request: web.BaseRequest, host: str, public: str) -> None:
     origin = request.headers.get("Origin")
     site = request.headers.get("Sec-Fetch-Site", "none")
-    is_same = origin is None or _netloc(origin) == host.lower()
+    is_same = origin is None or _is_same(origin, host, public)
     if not is_same or site not in ("none", "same-origin"):
         raise HttpRefusal(
             FORBIDDEN,
-            "A page of another origin asks for this through a browser; without server.api_key"
-            " only Clarion's own pages and programs may",
+            "A page of another origin asks for this through a browser; only Clarion's own pages"
+            " and programs may. Behind a proxy, let it pass the Host header on, or set"
+            " server.public_url",
         )
 
 
-def _netloc(origin: str) -> str | None:
-    """Return host and port of an origin, None for "null" and what is none."""
+def is_own_page(request: web.BaseRequest, public: str) -> bool:
+    """Whether a browser says that it asks for a page of ours; what says nothing does not."""
+    origin = request.headers.get("Origin")
+    site = request.headers.get("Sec-Fetch-Site")
+    if origin is None:
+        return site == "same-origin"
+    is_same = _is_same(origin, request.headers.get("Host", ""), public)
+    return is_same and site in (None, "same-origin")
+
+
+def _is_same(origin: str, host: str, public: str) -> bool:
+    """Whether an origin is this server's: by its Host header, or as `public` says (may be "")."""
     try:
-        return urlsplit(origin).netloc.lower() or None
+        netloc = urlsplit(origin).netloc.lower()
     except ValueError:
-        return None
+        return False
+    # "null", and what is no origin at all, has none.
+    return bool(netloc) and (netloc == host.lower() or origin.lower() == public)
+
+
+def user_of(request: web.BaseRequest) -> str:
+    """Return the name that a browser's login gave, in printable characters; "" where there is none.
+
+    It was never checked: with one key for all, it is only what people say of themselves.
+    """
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    name = _credentials(given)[0].strip()
+    return "".join(c for c in name if c.isprintable())[:MAX_USER]

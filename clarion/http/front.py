@@ -43,6 +43,8 @@ class Front:
     version: str = ""
     hosts: frozenset[str] = frozenset()
     """Host names, besides those of loopback, that a request may name while there is no key."""
+    public_origin: str = ""
+    """Scheme and host of `server.public_url`, in small letters: what browsers may call us."""
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     """The inbound hooks by name."""
     receipt_readers: Mapping[str, ReceiptReader] = field(default_factory=dict)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from clarion.http.connection import Runner
 from clarion.http.front import Front
 from clarion.settings import load
 
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 MAIL = {"channel": "email", "to": "ada@example.com", "subject": "Hi", "text": "Hello"}
 
 
@@ -58,6 +60,9 @@ class Served:
     url: str
     session: aiohttp.ClientSession
     front: Front
+    app: web.Application
+    stop: Callable[[], Awaitable[None]]
+    """Stop serving, as at the end of a process."""
     engine: house.Engine = field(init=False)
 
     async def ask(
@@ -116,15 +121,17 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(app: web.Application, front: Front, **options: Any) -> AsyncIterator[Served]:
+async def serving(
+    app: web.Application, front: Front, *, port: int = 0, **options: Any
+) -> AsyncIterator[Served]:
     """Serve an app on a free port of loopback."""
     runner = Runner(app, **options)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
         port = runner.addresses[0][1]
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15)) as session:
-            yield Served(f"http://127.0.0.1:{port}", session, front)
+            yield Served(f"http://127.0.0.1:{port}", session, front, app, runner.cleanup)
     finally:
         await runner.cleanup()
 
@@ -170,3 +177,39 @@ def mail() -> dict[str, Any]:
 async def served(serve: Serve) -> Served:
     """The default settings: e-mail and text messages into an outbox."""
     return await serve()
+
+
+Browse = Callable[..., AbstractAsyncContextManager[tuple[Any, list[str]]]]
+
+
+@pytest.fixture
+def browse() -> Browse:
+    """Open a page in Chromium; what its console complains of is collected."""
+    return _browse
+
+
+@asynccontextmanager
+async def _browse(
+    scheme: str = "light", width: int = 1280, *, scripts: bool = True
+) -> AsyncIterator[tuple[Any, list[str]]]:
+    from playwright.async_api import async_playwright
+
+    if not CHROMIUM.exists():
+        pytest.skip(f"no Chromium at {CHROMIUM}: install it, or name one in $CHROMIUM")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-sync",
+                  "--disable-background-networking", "--disable-component-update"],
+        )  # fmt: skip
+        page = await browser.new_page(
+            viewport={"width": width, "height": 844},
+            color_scheme=scheme,
+            java_script_enabled=scripts,
+        )
+        page.set_default_timeout(15_000)
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        yield page, complaints
+        await browser.close()

@@ -1,4 +1,4 @@
-"""From what the engine answered to what the page shows: marks, rows, ages, masked addresses.
+"""From what the engine answered to what a page shows: marks, ages, cards, masked addresses.
 
 A mark says a state three times: by a word, by the shape of a symbol and by a colour, so that
 nobody depends on the colour. Addresses are masked: the page is looked at over shoulders and in
@@ -11,12 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from clarion.actors.messages import LaneSnapshot
-from clarion.actors.supervisor_messages import ProviderSnapshot
 from clarion.domain.notification import Notification, Status
 from clarion.domain.outcome import Outcome
-from clarion.http.outlook import Tone
-from clarion.lane_view import SilentLane
+from clarion.http.dashboard.deed import Deed, decisions
+from clarion.http.dashboard.outlook import Tone
 from clarion.telemetry.mask import mask_address
 
 _SHORT_ID: Final = 8
@@ -32,32 +30,6 @@ class Mark:
     tone: Tone
     shape: str
 
-
-PROVIDER_MARKS: Final[Mapping[str, Mark]] = {
-    "ok": Mark("takes messages", "ok", "tick"),
-    "ramping": Mark("ramping up", "busy", "half"),
-    "open": Mark("circuit open", "bad", "cross"),
-    "half_open": Mark("probing", "warn", "half"),
-    "forced_open": Mark("forced open", "bad", "cross"),
-    "disabled": Mark("disabled", "off", "bar"),
-    "misconfigured": Mark("misconfigured", "bad", "alarm"),
-    "throttled": Mark("throttled", "warn", "clock"),
-    "stalled": Mark("stalled", "warn", "clock"),
-    "down": Mark("down", "bad", "cross"),
-}
-"""Every state of a `ProviderSnapshot`."""
-
-_OPEN_STATES: Final = frozenset({"ok", "ramping", "stalled"})
-"""The states in which its slots may be used."""
-
-CIRCUIT_WORDS: Final[Mapping[str, str]] = {
-    "closed": "closed",
-    "open": "open",
-    "half_open": "half-open",
-    "forced_open": "forced open",
-    "disabled": "switched off, everything passes",
-}
-"""Every state of a breaker."""
 
 STATUS_MARKS: Final[Mapping[Status, Mark]] = {
     Status.SCHEDULED: Mark("scheduled", "off", "clock"),
@@ -116,66 +88,6 @@ def moment(rfc3339: str) -> str:
     return rfc3339.replace("T", " ").replace("Z", " UTC")
 
 
-# --- lanes and providers ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class LaneRow:
-    """One lane as the page shows it."""
-
-    lane: LaneSnapshot
-    marks: tuple[Mark, ...]
-    note: str
-
-
-def lane_row(lane: LaneSnapshot) -> LaneRow:
-    """Say how a lane stands."""
-    if isinstance(lane, SilentLane):
-        return LaneRow(lane, (Mark("silent", "bad", "cross"),), lane.problem)
-    marks = []
-    if lane.is_held:
-        marks.append(Mark("held", "bad", "alarm"))
-    if lane.is_paused:
-        marks.append(Mark("paused", "warn", "pause"))
-    if not lane.is_accepting:
-        marks.append(Mark("not accepting", "bad", "cross"))
-    note = (lane.held_reason or "") if lane.is_held else ""
-    return LaneRow(lane, tuple(marks) or (_moving(lane),), note)
-
-
-def _moving(lane: LaneSnapshot) -> Mark:
-    if lane.ready or lane.in_flight:
-        return Mark("moving", "ok", "tick")
-    if lane.waiting or lane.scheduled:
-        return Mark("waiting for its time", "busy", "clock")
-    return Mark("empty", "ok", "tick")
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderRow:
-    """One provider as the page shows it; percentages are of its `max_concurrent`."""
-
-    provider: ProviderSnapshot
-    mark: Mark
-    circuit: str
-    taken_percent: int
-    slots_percent: int
-
-
-def provider_row(provider: ProviderSnapshot) -> ProviderRow:
-    """Say how a provider stands."""
-    circuit = provider.circuit.state
-    most = max(1, provider.max_concurrent)
-    slots = provider.slots if provider.state in _OPEN_STATES else 0
-    return ProviderRow(
-        provider,
-        PROVIDER_MARKS.get(provider.state) or Mark(provider.state, "warn", "alarm"),
-        CIRCUIT_WORDS.get(circuit, circuit),
-        taken_percent=min(100, round(100 * provider.in_flight / most)),
-        slots_percent=min(100, round(100 * slots / most)),
-    )
-
-
 # --- notifications ---------------------------------------------------------------------------
 
 
@@ -188,6 +100,9 @@ class Card:
     short_id: str
     to: str
     age: str
+    unchanged: str
+    """For how long it has been as it is."""
+    deeds: tuple[Deed, ...]
 
 
 def card(notification: Notification, shown: Mapping[str, Any], now: float) -> Card:
@@ -198,6 +113,8 @@ def card(notification: Notification, shown: Mapping[str, Any], now: float) -> Ca
         notification.id[-_SHORT_ID:],
         mask_address(notification.content.to),
         span(now - notification.created_at),
+        span(now - notification.updated_at),
+        decisions(notification),
     )
 
 

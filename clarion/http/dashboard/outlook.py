@@ -14,7 +14,9 @@ from typing import Any, Literal
 from clarion.actors.journal_messages import JournalSnapshot
 from clarion.actors.messages import LaneSnapshot
 from clarion.actors.supervisor_messages import ProviderSnapshot, SupervisorSnapshot
+from clarion.http.dashboard.deed import Deed, steer
 from clarion.lane_view import SilentLane
+from clarion.service import Control
 from clarion.storage.reader import Page
 
 Tone = Literal["ok", "busy", "warn", "bad", "off"]
@@ -29,6 +31,7 @@ class Seen:
     engine: SupervisorSnapshot | None = None
     journal: JournalSnapshot | None = None
     stats: dict[str, Any] | None = None
+    controls: Mapping[tuple[str, str], Control] | None = None
     latest: Page | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     """Name of the part -> why it is missing."""
@@ -45,6 +48,8 @@ class Trouble:
     todo: str
     command: str = ""
     """What to type for it; "" where nothing is to be typed."""
+    button: Deed | None = None
+    """What does the same as the command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +187,7 @@ def _of_lane(lane: LaneSnapshot) -> Iterator[Trouble]:
             f"The lane {lane.channel} is paused by an operator; {_waiting(lane)}",
             "It goes on accepting. When the reason for the pause is over:",
             f"clarion queues resume {lane.channel}",
+            steer("resume", lane.channel, "Resume"),
         )
 
 
@@ -238,11 +244,17 @@ def _of_state(provider: ProviderSnapshot) -> Trouble | None:
         case "forced_open":
             what = f"The circuit of {name} is forced open by an operator"
             todo = "It gets no messages until somebody undoes that:"
-            return Trouble("warn", what, todo, f"clarion breakers reset {name}")
+            return Trouble(
+                "warn", what, todo, f"clarion breakers reset {name}",
+                steer("reset", name, "Reset"),
+            )  # fmt: skip
         case "disabled":
             todo = "It gets no messages until somebody enables it:"
             what = f"{name} is disabled by an operator"
-            return Trouble("warn", what, todo, f"clarion providers enable {name}")
+            return Trouble(
+                "warn", what, todo, f"clarion providers enable {name}",
+                steer("enable", name, "Enable"),
+            )  # fmt: skip
         case "throttled":
             todo = "Nothing to do: it is left alone for as long as it asked."
             return Trouble("warn", f"{name} asked us to slow down", todo)
@@ -253,6 +265,13 @@ def _of_state(provider: ProviderSnapshot) -> Trouble | None:
         case "down":
             todo = "It is started again by itself; its last error is in the log as actor_crashed."
             return Trouble("bad", f"{name} is down: {provider.reason or 'it crashed'}", todo)
+        case _ if provider.circuit.state == "disabled":
+            todo = "Its failures open nothing until somebody undoes that:"
+            what = f"The circuit of {name} is held closed by an operator"
+            return Trouble(
+                "warn", what, todo, f"clarion breakers reset {name}",
+                steer("reset", name, "Reset"),
+            )  # fmt: skip
         case _:
             return None
 
