@@ -13,7 +13,7 @@ from __future__ import annotations
 from clarion.actors.runtime import Crash
 from clarion.testing.blocking import BlockingProvider
 from clarion.testing.certificate import CertificateAuthority
-from clarion.testing.clarion_process import ClarionProcess, free_port
+from clarion.testing.clarion_process import ClarionProcess, DyingProcess, free_port
 from clarion.testing.client import ClarionClient
 from clarion.testing.clock import ManualClock
 from clarion.testing.conformance import ProviderConformance
@@ -35,6 +35,7 @@ __all__ = [
     "ClarionClient",
     "ClarionProcess",
     "Crash",
+    "DyingProcess",
     "Fault",
     "FaultKind",
     "Ledger",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.util
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from clarion.testing.fast_loop import fast_loop
 from clarion.testing.lookalike import Lookalike
 from clarion.testing.sendgrid import SendGridLookalike
 from clarion.testing.twilio import TwilioLookalike
@@ -20,16 +20,10 @@ from clarion.testing.webhook import SECRET, WebhookLookalike
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM; prints one line with the URL once it listens."""
     options = _parser().parse_args(arguments)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    # A benchmark's provider must not be what is measured: uvloop halves its cost.
+    with asyncio.Runner(loop_factory=fast_loop()) as runner:
         runner.run(_serve(_lookalike(options)))
     return 0
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    # A benchmark's provider must not be what is measured: uvloop halves its cost.
-    if importlib.util.find_spec("uvloop") is None:
-        return None
-    return importlib.import_module("uvloop").new_event_loop  # type: ignore[no-any-return]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -118,6 +118,22 @@ class ClarionProcess:
         except TimeoutError:
             raise self._failure(f"was not ready within {timeout_s} s") from None
 
+    def signal(self, number: int) -> None:
+        """Send it a signal, as SIGSTOP and SIGCONT."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    async def wait_death(self, timeout_s: float = 20.0) -> int:
+        """Wait until it has ended by itself and return its exit code; else TimeoutError."""
+        if self._process is None:
+            raise RuntimeError("it was never started")
+        try:
+            return await asyncio.to_thread(self._process.wait, timeout_s)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"it lived on for {timeout_s} s\n{self._tail()}") from None
+        finally:
+            await self.client.close()
+
     async def kill(self) -> None:
         """Kill -9: no handler runs, nothing is flushed."""
         if self._process is not None:
@@ -159,6 +175,32 @@ class ClarionProcess:
 
     def _tail(self) -> str:
         return self.log[-_LOG_TAIL_CHARS:]
+
+
+class DyingProcess(ClarionProcess):
+    """A process that dies at a point of `clarion.testing.dying_server`, once it is told to.
+
+    As long as none is set it is the plain `clarion serve`.
+    """
+
+    point: str | None = None
+    """Where the next life ends."""
+    passage = 1
+    """At which passage of the point, counted from 1."""
+    is_lit = True
+    """Whether passages count from the start on; else from SIGUSR1 on."""
+
+    @property
+    def command(self) -> Sequence[str]:
+        """What is run."""
+        if self.point is None:
+            return super().command
+        return (
+            sys.executable, "-m", "clarion.testing.dying_server",
+            "--settings", str(self._settings), "--port", str(self.port),
+            "--point", self.point, "--passage", str(self.passage),
+            *(() if self.is_lit else ("--unlit",)),
+        )  # fmt: skip
 
 
 def free_port() -> int:

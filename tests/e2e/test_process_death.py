@@ -2,51 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import resource
 
-import aiohttp
 import pytest
 
-from clarion.testing import ClarionClient
+from clarion.testing.load import Load
 
 ROUNDS = 4
 SLOTS = 8
-
-
-class Load:
-    """Posts e-mails one after another on a few connections and keeps the ids of every 202."""
-
-    def __init__(self, clarion, house, workers=4):
-        self.accepted = []
-        self.refused = []
-        # Not the process's own client: that one closes at each death.
-        self._client = ClarionClient(clarion.url)
-        self._house = house
-        self._number = 0
-        self._is_over = False
-        self._tasks = [asyncio.create_task(self._work()) for _ in range(workers)]
-
-    async def _work(self):
-        while not self._is_over:
-            self._number += 1
-            try:
-                answer = await self._client.request(
-                    "POST", "/v1/notifications", json=self._house.email(self._number)
-                )
-            except (aiohttp.ClientError, TimeoutError, OSError):
-                await asyncio.sleep(0.02)
-                continue
-            if answer.status == 202:
-                self.accepted.append(answer.body["id"])
-            else:
-                self.refused.append(answer)
-                await asyncio.sleep(0.02)
-
-    async def stop(self):
-        self._is_over = True
-        await asyncio.gather(*self._tasks)
-        await self._client.close()
 
 
 async def marked(client, ids):
@@ -62,7 +25,7 @@ async def test_nothing_is_lost_when_the_process_is_killed_again_and_again(house)
         {"only": provider.settings(bulkhead={"max_concurrent": SLOTS})}, {"email": ["only"]}
     )
     clarion = await house.start()
-    load = Load(clarion, house)
+    load = Load(clarion.url, house.email)
     for _ in range(ROUNDS):
         n = len(load.accepted)
         await house.until(lambda n=n: len(load.accepted) > n + 60)
@@ -86,7 +49,7 @@ async def test_sigterm_lets_calls_end_and_exits_with_0(house):
         {"only": provider.settings(bulkhead={"max_concurrent": SLOTS})}, {"email": ["only"]}
     )
     clarion = await house.start()
-    load = Load(clarion, house)
+    load = Load(clarion.url, house.email)
     await house.until(lambda: len(load.accepted) > 200)
 
     assert await clarion.terminate() == 0
