@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, Final
 
-from clarion.cli.client import Server, ServerProblem, ServerUnreachable
+from clarion.cli.client import BUSY, Server, ServerProblem, ServerUnreachable
 from clarion.cli.notification_file import BadLine, Found, Line, UnreadableFile
 from clarion.errors import ClarionError
 from clarion.policies.clock import Clock
@@ -23,8 +23,6 @@ from clarion.policies.clock import Clock
 BATCH_LINES: Final = 500
 BATCH_BYTES: Final = 16 * 1024 * 1024
 """Half of what the server takes."""
-BUSY: Final = frozenset({429, 503})
-"""What a server answers that cannot accept now, and can later."""
 WAIT_S: Final = 1.0
 WAIT_MAX_S: Final = 10.0
 

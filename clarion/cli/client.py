@@ -24,6 +24,8 @@ REQUEST_TIMEOUT_S: Final = 10.0
 EXCHANGE_TIMEOUT_S: Final = 60.0
 """Of all waits of one request together: a server that drips keeps nobody for longer."""
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+BUSY: Final = frozenset({429, 503})
+"""What a server answers that cannot do it now, and can later."""
 _JSON: Final = "application/json"
 _NDJSON: Final = "application/x-ndjson"
 
@@ -246,6 +248,11 @@ def _whole(response: http.client.HTTPResponse) -> bytes:
     if response.length or len(text) == MAX_ANSWER_BYTES:
         raise http.client.IncompleteRead(text)
     return text
+
+
+def is_passing(error: ServerUnreachable | ServerProblem) -> bool:
+    """Say whether to ask again: the server is away, starting, stopping or busy."""
+    return isinstance(error, ServerUnreachable) or error.status in BUSY
 
 
 def _seconds(retry_after: str | None) -> float | None:

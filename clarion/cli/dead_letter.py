@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager
+from math import isfinite
 from typing import Annotated, Any, Final
 
 import typer
@@ -154,6 +155,8 @@ def redrive(
     """Send dead letters again, with all their attempts, behind everything fresh."""
     out, there = output(context, as_json), server(context, url)
     body = _filter(context)
+    if rate is not None and not isfinite(rate):
+        raise typer.BadParameter("write a number of notifications", param_hint="--rate")
     if dry_run:
         _show_count(out, _count(there, "redrive", body))
         return

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, Final
 
-from clarion.cli.client import Server, ServerUnreachable
+from clarion.cli.client import Server, ServerProblem, ServerUnreachable, is_passing
 from clarion.cli.output import Output
 from clarion.policies.clock import Clock
 
@@ -36,7 +36,7 @@ class Follower:
         Raises ServerUnreachable when the server is gone for longer than `PATIENCE_S`.
         """
         self.out.note(
-            f"redrive {begun['id']}: {begun['matched']} to move, {begun['rate']:g} a second"
+            f"redrive {begun['id']}: {begun['matched']:,} to move, {begun['rate']:g} a second"
         )
         try:
             with _bar(begun) as show:
@@ -55,8 +55,8 @@ class Follower:
             delay_s = min(delay_s * 1.5, POLL_MAX_S)
             try:
                 found = self.there.get("dead-letters", "redrives", found["id"])
-            except ServerUnreachable:
-                if self.clock.monotonic() > answered_at + PATIENCE_S:
+            except (ServerProblem, ServerUnreachable) as error:
+                if not is_passing(error) or self.clock.monotonic() > answered_at + PATIENCE_S:
                     raise
                 continue
             answered_at = self.clock.monotonic()
@@ -96,8 +96,8 @@ def show_redrive(out: Output, found: Redrive) -> None:
     if out.is_json:
         out.document(found)
         return
-    skipped = f", {found['skipped']} skipped" if found["skipped"] else ""
+    skipped = f", {found['skipped']:,} skipped" if found["skipped"] else ""
     out.line(
         f"redrive {found['id']} is {found['state']}:"
-        f" {found['moved']} of {found['matched']} moved{skipped}"
+        f" {found['moved']:,} of {found['matched']:,} moved{skipped}"
     )

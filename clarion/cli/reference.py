@@ -21,6 +21,13 @@ MARK: Final = (
 )
 
 
+_OF_TYPER: Final = {
+    "install_completion": "Set up completion of commands, options and names for your shell.",
+    "show_completion": "Print what --install-completion would set up.",
+}
+"""Options whose help is typer's own, which may change with its version."""
+
+
 def main() -> int:
     """Write the reference into the page that is named; 1 where it has no mark."""
     page = Path(sys.argv[1])
@@ -78,7 +85,8 @@ def _spelling(option: Any) -> str:
 
 
 def _meaning(parameter: Any) -> str:
-    told = _escaped(inspect.cleandoc(parameter.help or "")).replace("\n", " ")
+    told = _OF_TYPER.get(parameter.name) or inspect.cleandoc(parameter.help or "")
+    told = _escaped(told).replace("\n", " ")
     has_default = isinstance(parameter.default, str | int | float) and not isinstance(
         parameter.default, bool
     )

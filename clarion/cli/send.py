@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from clarion.cli.client import Server, ServerUnreachable
+from clarion.cli.client import Server, ServerProblem, ServerUnreachable, is_passing
 from clarion.cli.file_send import FileOptions, send_file
 from clarion.cli.option import (
     CHANNELS,
@@ -233,8 +233,8 @@ def wait_until_final(
         left_s = deadline - clock.monotonic()
         try:
             notification = there.get("notifications", notification["id"])
-        except ServerUnreachable:
-            if left_s <= 0:
+        except (ServerProblem, ServerUnreachable) as error:
+            if left_s <= 0 or not is_passing(error):
                 raise
         else:
             if left_s <= 0 or not _is_live(notification):

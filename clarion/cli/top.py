@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 import typer
 
 from clarion.cli import standing
-from clarion.cli.client import Server, ServerUnreachable
+from clarion.cli.client import Server, ServerProblem, ServerUnreachable, is_passing
 from clarion.cli.option import Json, Url, guarded, output, server
 from clarion.cli.output import make_console
 from clarion.cli.standing import items_of
@@ -112,7 +112,9 @@ def watch(there: Server, first: Look, clock: Clock, keys: Keys, console: Console
 def _look_again(there: Server, clock: Clock, latest: Look) -> Look:
     try:
         return look(there, clock)
-    except ServerUnreachable as error:
+    except (ServerProblem, ServerUnreachable) as error:
+        if not is_passing(error):
+            raise
         return replace(latest, trouble=str(error))
 
 

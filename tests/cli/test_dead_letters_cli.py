@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from clarion.cli.client import Server, ServerUnreachable
 from clarion.cli.output import Output
@@ -194,6 +195,26 @@ async def test_another_decision_is_bad_usage(there: Any, run: Any) -> None:
     ran = await run("resolve", ID, "--as", "lost")
 
     assert (ran.code, there.seen) == (2, [])
+
+
+async def test_following_waits_for_a_server_that_is_starting(there: Any, run: Any) -> None:
+    """A 503 is a restart, not the end of the redrive."""
+    there.answer(BEGIN, redrive(), status=202)
+    there.answer(LOOK, web.Response(status=503, text="{}"), redrive("done", moved=3))
+
+    ran = await run("dead-letters", "redrive")
+
+    assert ran.code == 0
+    assert ran.out == f"redrive {ID} is done: 3 of 3 moved\n"
+
+
+@pytest.mark.parametrize("rate", ["nan", "inf"])
+async def test_a_rate_is_a_number(there: Any, run: Any, rate: str) -> None:
+    """JSON has no other."""
+    ran = await run("dead-letters", "redrive", "--rate", rate)
+
+    assert (ran.code, there.seen) == (2, [])
+    assert "--rate" in ran.err
 
 
 async def test_following_waits_for_a_server_that_restarts_but_not_for_ever(there: Any) -> None:

@@ -354,3 +354,42 @@ async def test_a_terminal_that_lacks_a_character_gets_its_number(there: Any) -> 
     ran = await asyncio.to_thread(ask)
 
     assert rb"z\xfcrich: gr\xf6\xdfer\u2026" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("clarion que", {"queues"}),
+        ("clarion send --pri", {"--priority"}),
+        ("clarion send --priority h", {"high"}),
+        ("clarion dead-letters list --reason ", {"exhausted", "permanent", "poison", "recipient"}),
+        ("clarion providers disable m", {"main"}),
+        ("clarion queues pause ", {"email", "sms"}),
+    ],
+)
+async def test_a_shell_completes_commands_words_and_names(
+    there: Any, line: str, shown: set[str]
+) -> None:
+    """As bash asks for it; names come from the server that runs."""
+    there.answer("GET /v1/providers", {"items": [{"name": "main"}, {"name": "spare"}]})
+    there.answer("GET /v1/queues", {"items": [{"channel": "email"}, {"channel": "sms"}]})
+
+    assert await asyncio.to_thread(_completed, line, there.url) == shown
+
+
+def test_completion_without_a_server_is_silent(closed_url: str) -> None:
+    """A traceback in the middle of a line that is typed helps nobody."""
+    assert _completed("clarion providers disable m", closed_url) == set()
+
+
+def _completed(line: str, url: str) -> set[str]:
+    words = line.split(" ")
+    ran = subprocess.run(
+        [sys.executable, "-m", "clarion"], capture_output=True, text=True, timeout=30, check=True,
+        env={
+            **os.environ, "CLARION_URL": url, "_CLARION_COMPLETE": "complete_bash",
+            "COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1),
+        },
+    )  # fmt: skip
+    assert ran.stderr == ""
+    return set(ran.stdout.split())

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 import clarion.cli
-from clarion.cli.client import Server, ServerUnreachable
+from clarion.cli.client import Server, ServerProblem, ServerUnreachable
 from clarion.cli.top import Look, Rates, look, rates, watch
 
 _ROOT = Path(clarion.cli.__file__).parent.parent.parent
@@ -206,6 +206,16 @@ def test_a_server_that_goes_away_is_told_and_asked_again():
     assert row(away, "email")[7:10] == ["-", "-", "-"]
     assert "connection refused" not in back
     assert row(back, "email")[7] == "40.0"
+
+
+def test_a_server_that_is_starting_is_asked_again():
+    """A 503 passes; an operator watches restarts above all. A refused key does not pass."""
+    starting = ServerProblem(503, {"detail": "it is starting"})
+
+    assert "it is starting" in watched(stats(100), starting)
+    assert "120 accepted" in watched(stats(100), starting, stats(120))
+    with pytest.raises(ServerProblem):
+        watched(stats(100), ServerProblem(401, {"detail": "another key"}))
 
 
 async def test_on_a_terminal_q_ends_it_and_leaves_the_terminal_as_it_was(there: Any) -> None:
