@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from clarion.domain.instant import parse_instant
 from clarion.domain.notification import Content, Delivery, Draft, Job, JobState, Priority, Status
 from clarion.policies.identifier import IdSource
 from clarion.storage.command import Accept, Settle
@@ -75,6 +76,25 @@ async def test_a_redrive_delivers_every_dead_letter_once(house):
     assert one["possibly_duplicated"] is False
     left = await clarion.client.request("GET", "/v1/dead-letters")
     assert left.body["items"] == []
+
+
+async def test_a_redrive_keeps_its_rate(house):
+    """By the times in the stories: in no second more than a recovering provider was to get."""
+    _provider, clarion, ids = await with_dead_letters(house, 12)
+
+    begun = await redrive(clarion, rate=5)
+    await until_ended(house, clarion, begun["id"])
+    await clarion.client.wait_drained()
+
+    moved_at = []
+    for id_ in ids:
+        timeline = (await clarion.client.get(id_))["timeline"]
+        [at] = [event["at"] for event in timeline if event["event"] == "redriven"]
+        moved_at.append(parse_instant(at))
+    moved_at.sort()
+    # Two in each turn: the seventh belongs to the fourth turn, 1.2 s after the first.
+    gaps = [later - earlier for earlier, later in zip(moved_at, moved_at[6:], strict=False)]
+    assert min(gaps) >= 1.0
 
 
 async def test_a_redrive_survives_kill_9(house):
