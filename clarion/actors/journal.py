@@ -28,7 +28,7 @@ from clarion.actors.messages import (
     Written,
 )
 from clarion.actors.runtime import NO_REPLY, Actor, Ref, handles
-from clarion.domain.notification import Job, Status
+from clarion.domain.notification import Job, Reason, Status
 from clarion.errors import StorageUnavailable
 from clarion.policies.clock import Clock
 from clarion.storage import command, redrive_command
@@ -47,12 +47,18 @@ class _News:
     ended: list[tuple[str, int | None]] = field(default_factory=list)
     promoted: list[Job] = field(default_factory=list)
     cancelled: list[command.CancelResult] = field(default_factory=list)
-    expired: list[str] = field(default_factory=list)
-    received: list[str] = field(default_factory=list)
+    gone: list[command.EndedRow] = field(default_factory=list)
+    received: list[command.Received] = field(default_factory=list)
+    deferred: int = 0
+    known: list[Ended] = field(default_factory=list)
+    """For those who wait for an end."""
 
     @property
     def has_writes(self) -> bool:
-        return bool(self.ended or self.promoted or self.cancelled or self.expired or self.received)
+        return bool(
+            self.ended or self.promoted or self.cancelled or self.gone or self.received
+            or self.deferred
+        )  # fmt: skip
 
 
 class Journal(Actor):
@@ -123,39 +129,48 @@ class Journal(Actor):
     def committed(self, message: Committed) -> None:
         """Answer and tell, in the order of the writes."""
         news: dict[tuple[str, int], _News] = defaultdict(_News)
-        ended: list[Ended] = []
         for done in message.done:
-            self._tell_done(done, news[done.command.channel, done.command.origin], ended)
+            self._tell_done(done, news[done.command.channel, done.command.origin])
         queues = self._queues()
         for (channel, origin), each in news.items():
             queue = queues.get(channel)
             if queue is not None:
                 _tell_news(queue, each, origin)
-        if ended:
-            self._on_ended(ended)
+        known = [each for told in news.values() for each in told.known]
+        if known:
+            self._on_ended(known)
 
-    def _tell_done(self, done: Done, news: _News, ended: list[Ended]) -> None:
+    def _tell_done(self, done: Done, news: _News) -> None:
         match done.command:
             case command.Accept():
                 self._accepted(done.command, done, news)
             case command.Intend():
                 self._intended(done.command, done)
             case command.Settle():
-                self._settled(done.command, done, news, ended)
+                self._settled(done.command, done, news)
+            case command.Defer(due_at=due_at):
+                news.deferred += due_at is not None and bool(done.result)
             case command.Promote():
                 news.promoted.extend(done.result or ())
-            case command.Cancel():
-                self._cancelled(done.command, done, news, ended)
-            case command.Receive():
-                self._received(done.command, done, news, ended)
-            case command.Expire():
-                self._expired(done.command, done, news, ended)
-            case command.Refill() | command.LoadTimers():
-                self._loaded(done.command, done)
             case _:
-                self._decided(done, news)
+                self._tell_rare(done, news)
         if done.error is not None:
             self._note_failure(done)
+
+    def _tell_rare(self, done: Done, news: _News) -> None:
+        match done.command:
+            case command.Cancel():
+                self._cancelled(done.command, done, news)
+            case command.Receive():
+                self._received(done.command, done, news)
+            case command.Expire():
+                self._gone(done, done.result or (), Reason.EXPIRED, news)
+            case command.Refill():
+                self._refilled(done.command, done, news)
+            case command.LoadTimers():
+                self._timers_loaded(done.command, done, news)
+            case _:
+                self._decided(done, news)
 
     def _note_failure(self, done: Done) -> None:
         # Storage trouble is told once, when it begins and when it ends.
@@ -196,11 +211,11 @@ class Journal(Actor):
         if queue is not None:
             queue.tell(Intended(intend.demand, intend.origin, calls, intend.calls, done.error))
 
-    def _settled(self, settle: command.Settle, done: Done, news: _News, ended: list[Ended]) -> None:
+    def _settled(self, settle: command.Settle, done: Done, news: _News) -> None:
         if not done.result:
             return
         news.ended.append((settle.job.id, settle.number))
-        ended.append(Ended(settle.job.id, settle.status))
+        news.known.append(Ended(settle.job.id, settle.status))
         self._count_end(settle.channel, settle.status, settle.reason)
         if settle.status is Status.SENT:
             waited_s = max(0.0, settle.now - settle.job.created_at)
@@ -211,35 +226,37 @@ class Journal(Actor):
         if status is Status.FAILED:
             self._metrics.dead_letters(channel, reason or "").inc()
 
-    def _cancelled(
-        self, cancel: command.Cancel, done: Done, news: _News, ended: list[Ended]
-    ) -> None:
+    def _cancelled(self, cancel: command.Cancel, done: Done, news: _News) -> None:
         result: command.CancelResult | None = done.result
         if result is not None:
             news.cancelled.append(result)
             if result.verdict == "cancelled" and result.status is not None:
-                ended.append(Ended(cancel.id, result.status))
+                news.known.append(Ended(cancel.id, result.status))
                 self._count_end(cancel.channel, result.status, "cancelled")
         _answer(done)
 
-    def _received(
-        self, receive: command.Receive, done: Done, news: _News, ended: list[Ended]
-    ) -> None:
+    def _received(self, receive: command.Receive, done: Done, news: _News) -> None:
         for each in done.result or ():
             if each.new is None:
                 continue
             self._metrics.ended(receive.channel, each.new).inc()
             if each.has_ended_job:
-                news.received.append(each.id)
-                ended.append(Ended(each.id, each.new))
+                news.received.append(each)
+                news.known.append(Ended(each.id, each.new))
                 self._metrics.delivery_seconds(receive.channel).observe(each.waited_s)
         _answer(done)
 
-    def _expired(self, expire: command.Expire, done: Done, news: _News, ended: list[Ended]) -> None:
-        for job_id, status in done.result or ():
-            news.expired.append(job_id)
-            ended.append(Ended(job_id, status))
-            self._count_end(expire.channel, status, "expired")
+    def _gone(
+        self,
+        done: Done,
+        rows: Sequence[command.EndedRow],
+        reason: Reason,
+        news: _News,
+    ) -> None:
+        news.gone.extend(rows)
+        for row in rows:
+            news.known.append(Ended(row.id, row.status))
+            self._count_end(done.command.channel, row.status, reason)
 
     def _decided(self, done: Done, news: _News) -> None:
         """Tell the lane what comes back to it; of most commands whoever asked is all to tell."""
@@ -252,20 +269,21 @@ class Journal(Actor):
                 self._metrics.ended(done.command.channel, Status.SENT).inc()
         _answer(done)
 
-    def _loaded(self, read: command.Refill | command.LoadTimers, done: Done) -> None:
-        if isinstance(read, command.Refill):
-            self._refilled(read, done)
-        else:
-            self._timers_loaded(read, done)
-
-    def _refilled(self, refill: command.Refill, done: Done) -> None:
-        jobs, is_spilled = done.result if done.error is None else ([], True)
+    def _refilled(self, refill: command.Refill, done: Done, news: _News) -> None:
+        jobs, is_spilled, poison = done.result if done.error is None else ([], True, [])
+        self._set_aside(done, poison, news)
         queue = self._queues().get(refill.channel)
         if queue is not None:
             queue.tell(Refilled(refill.priority, jobs, is_spilled, refill.origin))
 
-    def _timers_loaded(self, load: command.LoadTimers, done: Done) -> None:
-        jobs, next_at = done.result if done.error is None else ([], load.until)
+    def _set_aside(self, done: Done, rows: Sequence[command.EndedRow], news: _News) -> None:
+        for row in rows:
+            log.error("row_undecodable", notification_id=row.id, channel=done.command.channel)
+        self._gone(done, rows, Reason.POISON, news)
+
+    def _timers_loaded(self, load: command.LoadTimers, done: Done, news: _News) -> None:
+        jobs, next_at, poison = done.result if done.error is None else ([], load.until, [])
+        self._set_aside(done, poison, news)
         queue = self._queues().get(load.channel)
         if queue is not None:
             queue.tell(TimersLoaded(jobs, next_at, load.origin))
@@ -275,9 +293,11 @@ def _tell_news(queue: Ref, news: _News, origin: int) -> None:
     if news.asked or news.accepted:
         queue.tell(Accepted(news.accepted, news.asked, origin))
     if news.has_writes:
-        queue.tell(
-            Written(news.ended, news.promoted, news.cancelled, news.expired, news.received, origin)
-        )
+        written = Written(
+            news.ended, news.promoted, news.cancelled, news.gone, news.received, news.deferred,
+            origin,
+        )  # fmt: skip
+        queue.tell(written)
 
 
 def _answer(done: Done) -> None:

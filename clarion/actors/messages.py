@@ -19,7 +19,7 @@ from clarion.domain.notification import Call, Draft, Job
 from clarion.domain.outcome import Answer
 from clarion.domain.receipt import Receipt
 from clarion.policies.routing import RouteState
-from clarion.storage.command import CancelResult
+from clarion.storage.command import CancelResult, EndedRow, Received
 
 
 class Request:
@@ -129,9 +129,12 @@ class Written(Internal):
     """(id, call) of finished settles."""
     promoted: Sequence[Job]
     cancelled: Sequence[CancelResult]
-    expired: Sequence[str]
-    received: Sequence[str]
-    """Ids of jobs that a receipt ended, waiting or with a call out."""
+    gone: Sequence[EndedRow]
+    """Jobs that expired, or were poison, while they waited."""
+    received: Sequence[Received]
+    """Receipts that ended a job, waiting or with a call out."""
+    deferred: int
+    """How many were put behind a timer."""
     origin: int
 
 

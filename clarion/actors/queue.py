@@ -111,6 +111,7 @@ class Queue(LaneCalls):
         book.timers.load(loaded.timed, loaded.next_timer_at, now + TIMERS_HORIZON_S)
         book.live = sum(loaded.depth.values())
         book.scheduled = loaded.depth.get("scheduled", 0)
+        book.waiting = loaded.waiting
         book.inherit(loaded.sending, now, self._clock.monotonic())
         self._is_paused = loaded.is_paused
         for job_id in loaded.undecodable:
@@ -242,20 +243,21 @@ class Queue(LaneCalls):
         if message.origin != self._writes.origin:
             return
         self._book.live -= len(message.ended)
+        self._book.waiting += message.deferred
         for job in message.promoted:
             self._book.promoted(job)
         for result in message.cancelled:
             self._cancelled(result)
-        for job_id in message.expired:
-            self._book.forget(job_id)
-        for job_id in message.received:
-            self._book.received(job_id)
+        for row in message.gone:
+            self._book.forget(row.id, row.former)
+        for receipt in message.received:
+            self._book.received(receipt.id, receipt.former)
         if message.promoted:
             self._hint()
 
     def _cancelled(self, result: CancelResult) -> None:
         if result.verdict == "cancelled":
-            self._book.forget(result.id, was_scheduled=result.was_scheduled)
+            self._book.forget(result.id, result.former)
         elif result.verdict == "requested":
             call = self._book.in_flight.get(result.id)
             if call is not None:

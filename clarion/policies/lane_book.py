@@ -27,6 +27,8 @@ class LaneBook:
         self.live = 0
         """Rows of `jobs`, those on disk only included."""
         self.scheduled = 0
+        self.waiting = 0
+        """Rows that wait for a retry or a receipt, those on disk only included."""
         self.accepting = 0
         """Drafts that the Journal has and that are not durable yet."""
         self._promoting: dict[str, Job] = {}
@@ -58,14 +60,8 @@ class LaneBook:
 
     @property
     def ready(self) -> int:
-        """How many could go now, those on disk included (timers of the far future too)."""
+        """How many could go now, those on disk included."""
         return max(0, self.live - self.scheduled - self.out - self.waiting)
-
-    @property
-    def waiting(self) -> int:
-        """How many wait for a retry or a receipt, as far as memory knows."""
-        timed = (*self.timers, *self._promoting.values())
-        return sum(job.state is JobState.TIMED for job in timed)
 
     @property
     def out(self) -> int:
@@ -93,7 +89,7 @@ class LaneBook:
 
     def promoted(self, job: Job) -> None:
         """Let in a job whose timer is over, on the disk too."""
-        self.scheduled -= job.state is JobState.SCHEDULED
+        self._left(job.state)
         job.state, job.due_at, job.waiting = JobState.READY, None, None
         self._promoting.pop(job.id, None)
         # Timers were loaded while it fell due: that copy is older than what the disk says now.
@@ -184,20 +180,23 @@ class LaneBook:
 
     # --- leaving ---------------------------------------------------------------------------
 
-    def forget(self, job_id: str, *, was_scheduled: bool | None = None) -> None:
-        """Drop a job that ended on the disk while it waited; None: as memory knows it."""
+    def forget(self, job_id: str, former: JobState | None) -> None:
+        """Drop a job that ended on the disk, where it was `former`, while it waited."""
         self.live -= 1
-        waiting = self.timers.discard(job_id) or self._promoting.pop(job_id, None)
-        if was_scheduled is None:
-            was_scheduled = waiting is not None and waiting.state is JobState.SCHEDULED
-        self.scheduled -= was_scheduled
+        self._left(former)
+        self.timers.discard(job_id)
+        self._promoting.pop(job_id, None)
         self.line.discard(job_id)
 
-    def received(self, job_id: str) -> None:
+    def _left(self, state: JobState | None) -> None:
+        self.scheduled -= state is JobState.SCHEDULED
+        self.waiting -= state is JobState.TIMED
+
+    def received(self, job_id: str, former: JobState | None) -> None:
         """Drop a job that a receipt ended; a call of it that is out has to come back all the same.
 
         Meanwhile it may have been put to wait again: that write found no row.
         """
         if job_id in self.in_flight or job_id in self.intending:
             self._over.add(job_id)
-        self.forget(job_id)
+        self.forget(job_id, former)

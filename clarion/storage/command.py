@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from clarion.domain.notification import Call, Content, Draft, Job, ProviderCall, Status
+from clarion.domain.notification import Call, Content, Draft, Job, JobState, ProviderCall, Status
 from clarion.domain.receipt import Receipt
 
 
@@ -155,6 +155,16 @@ class BringForward(Command):
     now: float
 
 
+@dataclass(frozen=True, slots=True)
+class EndedRow:
+    """A job that the disk ended by itself: how, and where it stood before."""
+
+    id: str
+    status: Status
+    former: JobState | None
+    """None for a state that there is not."""
+
+
 @dataclass(slots=True, eq=False)
 class Cancel(Command):
     """Cancel one notification, whatever its stage; decided on the row.
@@ -174,8 +184,8 @@ class CancelResult:
     verdict: str
     id: str
     status: Status | None = None
-    was_scheduled: bool = False
-    """It was cancelled before its `send_at`."""
+    former: JobState | None = None
+    """Of one that was cancelled: where it stood on disk."""
 
 
 @dataclass(slots=True, eq=False)
@@ -201,6 +211,8 @@ class Received:
     """Set where it moved the notification."""
     waited_s: float = 0.0
     """Since the notification was accepted."""
+    former: JobState | None = None
+    """Where its job stood on disk, if it had one."""
 
     @property
     def has_ended_job(self) -> bool:
@@ -212,8 +224,8 @@ class Received:
 class Expire(Command):
     """End up to `limit` waiting (not sending) jobs of the lane whose time is over.
 
-    `default_expires_after_s` finds those without an expiry of their own by their id. Result: the
-    list of (id, Status) that ended: `expired`, or `unknown` (reason expired) where doubtful.
+    `default_expires_after_s` finds those without an expiry of their own by their id. Result: a
+    list of `EndedRow`: `expired`, or `unknown` (reason expired) where doubtful.
     """
 
     now: float
@@ -265,6 +277,8 @@ class LoadedLane:
     """(priority, flow) -> its last fair stamp."""
     depth: dict[str, int]
     """Live status -> how many rows, from `counts`."""
+    waiting: int
+    """How many rows are TIMED."""
     is_paused: bool
     undecodable: list[str]
     """Ids of rows that could not be decoded; they were ended as `poison`."""
@@ -274,7 +288,7 @@ class LoadedLane:
 class Refill(Command):
     """More ready jobs of one priority, behind `after` in (vt, id) order.
 
-    Result: `(jobs, is_spilled)`.
+    Result: `(jobs, is_spilled, ended)`; `ended` has an `EndedRow` for each that is poison.
     """
 
     priority: int
@@ -284,7 +298,10 @@ class Refill(Command):
 
 @dataclass(slots=True, eq=False)
 class LoadTimers(Command):
-    """TIMED and SCHEDULED jobs due until `until`. Result: `(jobs, next_timer_at)`."""
+    """TIMED and SCHEDULED jobs due until `until`.
+
+    Result: `(jobs, next_timer_at, ended)`; `ended` has an `EndedRow` for each that is poison.
+    """
 
     until: float
     limit: int
@@ -315,7 +332,7 @@ class Discard(Command):
 
 __all__ = [
     "Accept", "AcceptedRow", "BringForward", "Call", "Cancel", "CancelResult", "Command",
-    "ConflictRow", "Content", "Defer", "Discard", "Expire", "Intend", "Load", "LoadTimers",
-    "LoadedLane", "Promote", "ProviderCall", "Receive", "Received", "Refill", "ReplayedRow",
-    "SetControl", "Settle", "Sweep",
+    "ConflictRow", "Content", "Defer", "Discard", "EndedRow", "Expire", "Intend", "Load",
+    "LoadTimers", "LoadedLane", "Promote", "ProviderCall", "Receive", "Received", "Refill",
+    "ReplayedRow", "SetControl", "Settle", "Sweep",
 ]  # fmt: skip

@@ -10,8 +10,8 @@ from clarion.domain.notification import JobState, Reason, Status
 from clarion.policies.identifier import floor_id
 from clarion.storage import schema
 from clarion.storage.bulk import END_NOTIFICATIONS
-from clarion.storage.command import Cancel, CancelResult, Discard, Expire
-from clarion.storage.row import Row
+from clarion.storage.command import Cancel, CancelResult, Discard, EndedRow, Expire
+from clarion.storage.row import Row, counted_as, state_of
 from clarion.storage.schema import jobs, notifications
 from clarion.storage.statement import ONE, SENDING, ZERO, prepare
 from clarion.storage.transaction import Transaction
@@ -102,15 +102,7 @@ def close(tx: Transaction, id: str, ended_job: Row, end: End) -> None:
             possibly_duplicated, end.now,
         ),
     )  # fmt: skip
-    tx.move(channel, _counted_as(state), end.status)
-
-
-def _counted_as(state: int) -> Status:
-    try:
-        return JobState(state).status
-    except ValueError:
-        # A spoilt state has to be ended too; waiting is what it most likely was counted as.
-        return Status.QUEUED
+    tx.move(channel, counted_as(state), end.status)
 
 
 def cancel(tx: Transaction, command: Cancel) -> CancelResult:
@@ -124,7 +116,7 @@ def cancel(tx: Transaction, command: Cancel) -> CancelResult:
         return CancelResult("requested", command.id, Status.SENDING)
     status = Status.UNKNOWN if is_doubtful else Status.CANCELLED
     end_job(tx, command.id, End(status, Reason.CANCELLED, command.now))
-    return CancelResult("cancelled", command.id, status, state == JobState.SCHEDULED)
+    return CancelResult("cancelled", command.id, status, state_of(state))
 
 
 def _cancel_too_late(tx: Transaction, id: str) -> CancelResult:
@@ -135,41 +127,42 @@ def _cancel_too_late(tx: Transaction, id: str) -> CancelResult:
     return CancelResult("final", id, Status(found[0]))
 
 
-def end_job(tx: Transaction, id: str, end: End) -> None:
+def end_job(tx: Transaction, id: str, end: End) -> EndedRow:
     """End a job that is known to be there."""
-    close(tx, id, tx.execute(END_JOB, (id,)).fetchone(), end)
+    row = tx.execute(END_JOB, (id,)).fetchone()
+    close(tx, id, row, end)
+    return EndedRow(id, end.status, state_of(row[1]))
 
 
-def expire(tx: Transaction, command: Expire) -> list[tuple[str, Status]]:
+def expire(tx: Transaction, command: Expire) -> list[EndedRow]:
     """End waiting jobs whose time is over; see `Expire`."""
     channel, now = command.channel, command.now
     rows = tx.execute(FIND_EXPIRED_BY_CHOICE, (channel, now, command.limit)).fetchall()
     floor = floor_id(max(0.0, now - command.default_expires_after_s))
     left = command.limit - len(rows)
     rows += tx.execute(FIND_EXPIRED_BY_DEFAULT, (channel, now, floor, left)).fetchall()
-    ended: list[tuple[str, Status]] = []
+    ended: list[EndedRow] = []
     for id, is_doubtful in rows:
         status = Status.UNKNOWN if is_doubtful else Status.EXPIRED
-        end_job(tx, id, End(status, Reason.EXPIRED, now))
-        ended.append((id, status))
+        ended.append(end_job(tx, id, End(status, Reason.EXPIRED, now)))
     return ended
 
 
 def discard(tx: Transaction, command: Discard) -> bool:
     """End a job as poison; return whether there was one."""
-    return end_as_poison(tx, command.id, command.now)
+    return end_as_poison(tx, command.id, command.now) is not None
 
 
-def end_as_poison(tx: Transaction, id: str, now: float) -> bool:
-    """End a job that cannot be worked on; return whether there was one.
+def end_as_poison(tx: Transaction, id: str, now: float) -> EndedRow | None:
+    """End a job that cannot be worked on; None where there is none.
 
     `unknown` where a call is or may be out, since a provider may have it; `failed` otherwise.
     """
     row = tx.execute(END_JOB, (id,)).fetchone()
     if row is None:
-        return False
+        return None
     _, state, *_, is_doubtful = row
     may_be_out = is_doubtful or state == JobState.SENDING
     status = Status.UNKNOWN if may_be_out else Status.FAILED
     close(tx, id, row, End(status, Reason.POISON, now, "the stored row cannot be worked on"))
-    return True
+    return EndedRow(id, status, state_of(state))

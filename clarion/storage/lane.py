@@ -12,7 +12,15 @@ from sqlalchemy import bindparam, func, select, text, tuple_, update
 
 from clarion.domain.notification import Job, Priority, Status
 from clarion.storage import schema
-from clarion.storage.command import BringForward, Load, LoadedLane, LoadTimers, Promote, Refill
+from clarion.storage.command import (
+    BringForward,
+    EndedRow,
+    Load,
+    LoadedLane,
+    LoadTimers,
+    Promote,
+    Refill,
+)
 from clarion.storage.ending import end_as_poison
 from clarion.storage.row import Row, Undecodable, fetch, read_job
 from clarion.storage.schema import controls, counts, flows, jobs, notifications
@@ -82,6 +90,12 @@ NEXT_TIMER = prepare(
     "loaded",
 )
 """channel, how many come before -> due_at."""
+
+COUNT_TIMED = prepare(
+    select(func.count()).where(_job.channel == bindparam("channel"), text(schema.IS_TIMED)),
+    "channel",
+)
+"""channel -> how many rows are TIMED or SCHEDULED."""
 
 LOAD_FLOWS = prepare(
     select(flows.c.priority, flows.c.flow, flows.c.last_vt).where(
@@ -163,16 +177,18 @@ def load(tx: Transaction, command: Load) -> LoadedLane:
     """Read all that a Queue needs to start; see `Load`."""
     # What this very batch changed counts too.
     tx.flush()
-    channel, undecodable = command.channel, list[str]()
+    channel, ended = command.channel, list[EndedRow]()
     ready: dict[int, list[Job]] = {}
     is_spilled: dict[int, bool] = {}
     for priority in Priority:
         rows, is_more = _ready_rows(tx, channel, priority, None, command.head)
-        ready[priority] = _read(tx, rows, undecodable)
+        ready[priority] = _read(tx, rows, ended)
         is_spilled[priority] = is_more
-    sending = _read(tx, fetch(tx.connection, LOAD_SENDING, (channel,)), undecodable)
-    timed, next_timer_at = _timers(tx, channel, command.timers_until, command.timers, undecodable)
+    sending = _read(tx, fetch(tx.connection, LOAD_SENDING, (channel,)), ended)
+    timed, next_timer_at = _timers(tx, channel, command.timers_until, command.timers, ended)
     tx.flush()
+    depth = _depth(tx, channel)
+    (with_due_time,) = tx.execute(COUNT_TIMED, (channel,)).fetchone()
     return LoadedLane(
         ready=ready,
         is_spilled=is_spilled,
@@ -180,21 +196,27 @@ def load(tx: Transaction, command: Load) -> LoadedLane:
         timed=timed,
         next_timer_at=next_timer_at,
         flows=_flows(tx, channel),
-        depth=_depth(tx, channel),
+        depth=depth,
+        waiting=with_due_time - depth[Status.SCHEDULED],
         is_paused=_is_paused(tx, channel),
-        undecodable=undecodable,
+        undecodable=[row.id for row in ended],
     )
 
 
-def refill(tx: Transaction, command: Refill) -> tuple[list[Job], bool]:
+def refill(tx: Transaction, command: Refill) -> tuple[list[Job], bool, list[EndedRow]]:
     """Read more ready jobs of one priority, and whether more are left; see `Refill`."""
+    ended: list[EndedRow] = []
     rows, is_more = _ready_rows(tx, command.channel, command.priority, command.after, command.limit)
-    return _read(tx, rows, []), is_more
+    return _read(tx, rows, ended), is_more, ended
 
 
-def load_timers(tx: Transaction, command: LoadTimers) -> tuple[list[Job], float | None]:
+def load_timers(
+    tx: Transaction, command: LoadTimers
+) -> tuple[list[Job], float | None, list[EndedRow]]:
     """Read the timers of the near future, and when the next one is due; see `LoadTimers`."""
-    return _timers(tx, command.channel, command.until, command.limit, [])
+    ended: list[EndedRow] = []
+    jobs, next_at = _timers(tx, command.channel, command.until, command.limit, ended)
+    return jobs, next_at, ended
 
 
 def _ready_rows(
@@ -206,14 +228,14 @@ def _ready_rows(
 
 
 def _timers(
-    tx: Transaction, channel: str, until: float, limit: int, undecodable: list[str]
+    tx: Transaction, channel: str, until: float, limit: int, ended: list[EndedRow]
 ) -> tuple[list[Job], float | None]:
     rows = fetch(tx.connection, LOAD_TIMED, (channel, until, limit))
     next_row = tx.execute(NEXT_TIMER, (channel, len(rows))).fetchone()
-    return _read(tx, rows, undecodable), None if next_row is None else next_row[0]
+    return _read(tx, rows, ended), None if next_row is None else next_row[0]
 
 
-def _read(tx: Transaction, rows: list[Row], undecodable: list[str]) -> list[Job]:
+def _read(tx: Transaction, rows: list[Row], ended: list[EndedRow]) -> list[Job]:
     found: list[Job] = []
     for row in rows:
         try:
@@ -221,8 +243,9 @@ def _read(tx: Transaction, rows: list[Row], undecodable: list[str]) -> list[Job]
         except Undecodable as error:
             if tx.is_read_only:
                 continue
-            end_as_poison(tx, error.id, tx.now())
-            undecodable.append(error.id)
+            row_ended = end_as_poison(tx, error.id, tx.now())
+            if row_ended is not None:
+                ended.append(row_ended)
     return found
 
 

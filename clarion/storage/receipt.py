@@ -15,6 +15,7 @@ from clarion.domain.receipt import CallPlace, Receipt
 from clarion.policies.receipt import call_of, is_latest, moved
 from clarion.storage.command import Receive, Received
 from clarion.storage.ending import END_JOB, End, close
+from clarion.storage.row import counted_as, state_of
 from clarion.storage.schema import jobs, notifications, provider_calls, receipts
 from clarion.storage.statement import insert_row, prepare
 from clarion.storage.transaction import Transaction
@@ -98,6 +99,7 @@ class _Standing:
     status: Status
     provider: str | None
     created_at: float
+    former: JobState | None
     is_live: bool
     attempts: int
     calls: tuple[CallPlace, ...]
@@ -130,7 +132,8 @@ def _receive(tx: Transaction, receipt: Receipt, now: float) -> Received:
     _keep(tx, receipt, standing, new, now)
     if new is None:
         return Received("kept", id, standing.status)
-    return Received("moved", id, standing.status, new, max(0.0, now - standing.created_at))
+    waited_s = max(0.0, now - standing.created_at)
+    return Received("moved", id, standing.status, new, waited_s, standing.former)
 
 
 def _standing(tx: Transaction, id: str) -> _Standing | None:
@@ -146,9 +149,10 @@ def _standing(tx: Transaction, id: str) -> _Standing | None:
     attempts = max(1, attempt + bool(sending is not None or is_unknown)) if is_live else 0
     return _Standing(
         channel=channel,
-        status=JobState(state).status if is_live else Status(status),
+        status=counted_as(state) if is_live else Status(status),
         provider=provider,
         created_at=created_at,
+        former=state_of(state) if is_live else None,
         is_live=is_live,
         attempts=attempts,
         calls=tuple(calls),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
-from clarion.domain.notification import JobState
+from clarion.storage.row import counted_as
 from clarion.storage.schema import counts, jobs, notifications
 from clarion.storage.statement import prepare
 from clarion.storage.transaction import ACCEPTED
@@ -62,7 +62,7 @@ def recount(connection: sqlite3.Connection) -> list[Difference]:
 def _count_rows(connection: sqlite3.Connection) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
     for channel, state, n in connection.execute(LIVE):
-        found[channel, JobState(state).status] += n
+        found[channel, counted_as(state)] += n
     for channel, status, n in connection.execute(ENDED):
         found[channel, status] += n
     for channel, n in connection.execute(ALL):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import Any
+from enum import Enum
+from typing import Any, TypeVar
 
 from clarion.domain.notification import (
     Content,
@@ -18,15 +19,37 @@ from clarion.domain.notification import (
     Notification,
     Priority,
     ProviderCall,
+    Reason,
     Status,
 )
 from clarion.domain.receipt import KeptReceipt
 
 Row = tuple[Any, ...]
+K = TypeVar("K", bound=Enum)
 
 _FAULTS = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 _MAX_COUNT = 2**31
+_VALUES: dict[type[Enum], frozenset[object]] = {
+    kind: frozenset(each.value for each in kind) for kind in (Status, JobState, Priority, Delivery)
+}
+
+
+def state_of(state: int) -> JobState | None:
+    """Return where a job stands; None where its row says what there is not."""
+    try:
+        return JobState(state)
+    except ValueError:
+        return None
+
+
+def counted_as(state: int) -> Status:
+    """Return the status that a job of this state is counted in.
+
+    One that is spoilt has to be counted, too: most likely it waited.
+    """
+    known = state_of(state)
+    return Status.QUEUED if known is None else known.status
 
 
 class Undecodable(Exception):
@@ -260,8 +283,9 @@ def read_notification(
 ) -> Notification:
     """Return the notification of a row of `search.SHOWN`, or raise `Undecodable`.
 
-    While a job exists (its state is not None), its columns say how the notification stands. A
-    content or metadata that cannot be read is left out: what ended as poison has to be shown.
+    While a job exists (its state is not None), its columns say how the notification stands. What
+    is poison has to be shown, so whatever of it cannot be read is left out, or shown as what most
+    are; one that is not known to be poison by now says so.
     """
     (
         id, channel, to, content, status, priority, delivery, created_at, updated_at, expires_at,
@@ -270,14 +294,17 @@ def read_notification(
         cancel_requested, waiting, last_provider, last_ended_at,
     ) = row  # fmt: skip
     is_live = state is not None
+    fault = _fault(status, state, priority, delivery)
+    if fault is not None and reason is None:
+        reason, detail = Reason.POISON, f"the stored row cannot be worked on: {fault}"
     try:
         return Notification(
             id=id,
             channel=channel,
             content=_shown_content(to, content),
-            status=JobState(state).status if is_live else Status(status),
-            priority=Priority(priority),
-            delivery=Delivery(delivery),
+            status=counted_as(state) if is_live else _known(Status, status, Status.FAILED),
+            priority=_known(Priority, priority, Priority.NORMAL),
+            delivery=_known(Delivery, delivery, Delivery.AT_LEAST_ONCE),
             created_at=created_at,
             updated_at=max(updated_at, sending_since or 0.0, last_ended_at or 0.0),
             expires_at=expires_at,
@@ -299,6 +326,25 @@ def read_notification(
         )
     except _FAULTS as error:
         raise Undecodable(id) from error
+
+
+def _known(kind: type[K], value: object, otherwise: K) -> K:
+    try:
+        return kind(value)
+    except ValueError:
+        return otherwise
+
+
+def _fault(status: object, state: object, priority: object, delivery: object) -> str | None:
+    """Say which of the values that have to be known ones is none."""
+    given: tuple[tuple[str, type[Enum], object], ...] = (
+        ("status", Status, status), ("state", JobState, state),
+        ("priority", Priority, priority), ("delivery", Delivery, delivery),
+    )  # fmt: skip
+    for name, kind, value in given:
+        if value is not None and value not in _VALUES[kind]:
+            return f"there is no {name} {value!r}"
+    return None
 
 
 def _shown_content(to: str, text: str) -> Content:

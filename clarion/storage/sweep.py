@@ -1,4 +1,4 @@
-"""What a dead process left behind: calls that may be out, and fair stamps that nobody needs.
+"""What an earlier process left behind: calls that may be out, stamps and rows of no use any more.
 
 Runs once per process, before the first Queue starts.
 """
@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import math
 
-from sqlalchemy import bindparam, delete, func, select, text, update
+import structlog
+from sqlalchemy import bindparam, delete, func, or_, select, text, update
 
-from clarion.domain.notification import Delivery, ProviderCall, Reason, Status
+from clarion.domain.notification import Delivery, JobState, Priority, ProviderCall, Reason, Status
 from clarion.domain.outcome import Outcome
 from clarion.storage import schema
 from clarion.storage.bulk import INSERT_CALLS
 from clarion.storage.command import Sweep
-from clarion.storage.ending import End, end_job
+from clarion.storage.ending import End, end_as_poison, end_job
 from clarion.storage.row import Row, call_row
 from clarion.storage.schema import flows, jobs
-from clarion.storage.statement import NULL, ONE, READY, aside, prepare
+from clarion.storage.statement import NULL, ONE, READY, aside, literal, prepare
 from clarion.storage.transaction import Transaction
 
+log = structlog.get_logger(__name__)
+
 _job = jobs.c
+_STATES = [literal(str(int(each))) for each in JobState]
+_PRIORITIES = [literal(str(int(each))) for each in Priority]
 
 FIND_SENDING = prepare(
     select(_job.id, _job.call, _job.sending, _job.sending_since, _job.delivery)
@@ -29,6 +34,11 @@ FIND_SENDING = prepare(
     .order_by(aside(_job.id))
 )
 """-> id, call, sending, sending_since, delivery of every job with an intent."""
+
+FIND_SPOILT = prepare(
+    select(_job.id).where(or_(_job.state.not_in(_STATES), _job.priority.not_in(_PRIORITIES)))
+)
+"""-> id of every job that no lane would find."""
 
 RELEASE = prepare(
     update(jobs)
@@ -83,11 +93,19 @@ PRUNE_FLOWS = prepare(
 
 def sweep(tx: Transaction, command: Sweep) -> int:
     """Park or release every job with an intent, and return how many there were; see `Sweep`."""
+    _end_spoilt(tx, command.now)
     left_behind = tx.execute(FIND_SENDING).fetchall()
     for row in left_behind:
         _recover(tx, row, command.now)
     _prune_flows(tx)
     return len(left_behind)
+
+
+def _end_spoilt(tx: Transaction, now: float) -> None:
+    """End what stands in no index, so that it would wait for ever."""
+    for (id,) in tx.execute(FIND_SPOILT).fetchall():
+        log.error("row_undecodable", notification_id=id)
+        end_as_poison(tx, id, now)
 
 
 def _recover(tx: Transaction, row: Row, now: float) -> None:

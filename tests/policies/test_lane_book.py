@@ -103,6 +103,6 @@ def test_a_cancelled_schedule_of_the_far_future_leaves_the_count():
     book.accepting = 1
     book.accepted([far], 1)
 
-    book.forget(far.id, was_scheduled=True)
+    book.forget(far.id, JobState.SCHEDULED)
 
     assert (book.live, book.scheduled, book.ready) == (0, 0, 0)

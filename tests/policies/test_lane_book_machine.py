@@ -70,6 +70,7 @@ class BookMachine(RuleBasedStateMachine):
             self.book.live -= 1  # As the disk reports it.
         else:
             self.book.go_on(call.job, Again(due_at, ("a",), 1))
+            self.book.waiting += due_at is not None  # As the disk reports it.
 
     @precondition(lambda self: self.late)
     @rule(pick=PICK)
@@ -86,39 +87,33 @@ class BookMachine(RuleBasedStateMachine):
             if is_written:
                 self.book.promoted(job)
             else:  # Cancelled before the disk got to it.
-                was_scheduled = job.state is JobState.SCHEDULED
                 del self.rows[job.id]
-                self.book.forget(job.id, was_scheduled=was_scheduled)
+                self.book.forget(job.id, job.state)
 
     @precondition(lambda self: self.rows)
-    @rule(pick=PICK, is_expiry=st.booleans())
-    def end_while_it_waits(self, pick, is_expiry):
+    @rule(pick=PICK)
+    def end_while_it_waits(self, pick):
         job = self._pick(self.rows, pick)
-        if job.state is JobState.SENDING or (is_expiry and job.id not in self.book):
+        if job.state is JobState.SENDING:
             return
         del self.rows[job.id]
-        was_scheduled = job.state is JobState.SCHEDULED
-        self.book.forget(job.id, was_scheduled=None if is_expiry else was_scheduled)
+        self.book.forget(job.id, job.state)
 
     def _pick(self, jobs, pick):
         return jobs[list(jobs)[pick % len(jobs)]]
 
-    def _count(self, *states, far=True):
-        return sum(
-            job.state in states and (far or (job.due_at or 0.0) <= HORIZON_AT)
-            for job in self.rows.values()
-        )
+    def _count(self, state):
+        return sum(job.state is state for job in self.rows.values())
 
     @invariant()
     def the_counts_are_those_of_the_rows(self):
         book = self.book
-        far = self._count(JobState.TIMED) - self._count(JobState.TIMED, far=False)
         assert book.accepting == 0
         assert book.live == len(self.rows)
         assert book.scheduled == self._count(JobState.SCHEDULED)
         assert book.out == self._count(JobState.SENDING)
-        assert book.waiting == self._count(JobState.TIMED, far=False)
-        assert book.ready == self._count(JobState.READY) + far
+        assert book.waiting == self._count(JobState.TIMED)
+        assert book.ready == self._count(JobState.READY)
 
     @invariant()
     def each_job_stands_in_one_place(self):

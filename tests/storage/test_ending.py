@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from clarion.domain.notification import Status
-from clarion.storage.command import Cancel, CancelResult, Discard, Expire
+from clarion.domain.notification import JobState, Status
+from clarion.storage.command import Cancel, CancelResult, Discard, EndedRow, Expire
 
 DEFAULT_EXPIRY_S = 3600.0
 
@@ -17,8 +17,8 @@ def test_cancelling_what_waits_ends_it(desk):
 
     for job in (queued, scheduled):
         result = desk.run(Cancel("email", job.id, desk.now))
-        was_scheduled = job is scheduled
-        assert result == CancelResult("cancelled", job.id, Status.CANCELLED, was_scheduled)
+        former = JobState.SCHEDULED if job is scheduled else JobState.READY
+        assert result == CancelResult("cancelled", job.id, Status.CANCELLED, former)
 
     assert desk.record_row(queued)["reason"] == "cancelled"
     assert desk.counts() == {"accepted": 2, "cancelled": 2}
@@ -31,7 +31,7 @@ def test_cancelling_what_some_provider_may_have_ends_as_unknown(desk):
 
     result = desk.run(Cancel("email", job.id, desk.now))
 
-    assert result == CancelResult("cancelled", job.id, Status.UNKNOWN)
+    assert result == CancelResult("cancelled", job.id, Status.UNKNOWN, JobState.READY)
     assert desk.record_row(job)["reason"] == "cancelled"
     assert desk.counts() == {"accepted": 1, "unknown": 1}
 
@@ -73,7 +73,9 @@ def test_expiry_ends_what_is_over_whether_chosen_or_by_default(desk):
 
     ended = desk.run(Expire("email", desk.now, DEFAULT_EXPIRY_S))
 
-    assert sorted(ended) == [(chosen.id, Status.EXPIRED), (default.id, Status.EXPIRED)]
+    assert ended == [
+        EndedRow(each.id, Status.EXPIRED, JobState.READY) for each in (chosen, default)
+    ]
     assert desk.job_row(fresh) is not None
     assert desk.counts() == {"accepted": 3, "expired": 2, "queued": 1}
 
@@ -101,7 +103,7 @@ def test_expiry_of_what_some_provider_may_have_ends_as_unknown(desk):
 
     ended = desk.run(Expire("email", desk.now + 10.0, DEFAULT_EXPIRY_S))
 
-    assert ended == [(job.id, Status.UNKNOWN)]
+    assert ended == [EndedRow(job.id, Status.UNKNOWN, JobState.READY)]
     assert desk.record_row(job)["reason"] == "expired"
 
 

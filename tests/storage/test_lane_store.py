@@ -61,7 +61,7 @@ def test_timers_beyond_the_limit_are_announced(desk):
     for _ in range(3):
         desk.accept(desk.scheduled(desk.now + 5.0))
 
-    jobs, next_at = desk.run(LoadTimers("email", desk.now + 60.0, 2))
+    jobs, next_at, _ = desk.run(LoadTimers("email", desk.now + 60.0, 2))
 
     assert len(jobs) == 2
     assert next_at == desk.now + 5.0
@@ -71,7 +71,7 @@ def test_no_timer_is_announced_when_all_are_loaded(desk):
     """None means that nothing is left to wait for."""
     desk.accept(desk.scheduled(desk.now + 5.0))
 
-    jobs, next_at = desk.run(LoadTimers("email", desk.now + 60.0, 2))
+    jobs, next_at, _ = desk.run(LoadTimers("email", desk.now + 60.0, 2))
 
     assert (len(jobs), next_at) == (1, None)
 
@@ -80,8 +80,8 @@ def test_a_refill_goes_on_behind_the_tail(desk):
     """Rows that share the stamp of the tail are told apart by their id."""
     jobs = [desk.accepted(vt=1.0 + position // 2) for position in range(6)]
 
-    page, is_spilled = desk.run(Refill("email", 2, (jobs[2].vt, jobs[2].id), 2))
-    rest, is_still_spilled = desk.run(Refill("email", 2, (jobs[4].vt, jobs[4].id), 2))
+    page, is_spilled, _ = desk.run(Refill("email", 2, (jobs[2].vt, jobs[2].id), 2))
+    rest, is_still_spilled, _ = desk.run(Refill("email", 2, (jobs[4].vt, jobs[4].id), 2))
 
     assert ([job.id for job in page], is_spilled) == ([jobs[3].id, jobs[4].id], True)
     assert ([job.id for job in rest], is_still_spilled) == ([jobs[5].id], False)
@@ -91,7 +91,7 @@ def test_a_refill_without_a_tail_starts_at_the_head(desk):
     """An empty memory has no tail to go on behind."""
     job = desk.accepted(vt=-5.0)
 
-    page, is_spilled = desk.run(Refill("email", 2, None, 10))
+    page, is_spilled, _ = desk.run(Refill("email", 2, None, 10))
 
     assert ([each.id for each in page], is_spilled) == ([job.id], False)
 

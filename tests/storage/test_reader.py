@@ -8,6 +8,7 @@ from clarion.domain.notification import Content, Priority, Status
 from clarion.errors import InvalidNotification, StorageUnavailable
 from clarion.storage.command import Cancel, Discard, Expire, SetControl, Sweep
 from clarion.storage.reader import Reader
+from clarion.storage.recount import recount
 
 
 @pytest.fixture
@@ -359,3 +360,25 @@ async def test_an_expired_one_is_final(desk, reader):
 
     assert (shown.status, shown.reason) == (Status.EXPIRED, "expired")
     assert (shown.next_attempt_at, shown.waiting) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("table", "spoil", "word"),
+    [
+        ("jobs", "state = 99", "state 99"),
+        ("notifications", "priority = 42", "priority 42"),
+        ("notifications", "delivery = 'twice'", "delivery 'twice'"),
+    ],
+)
+async def test_a_spoilt_row_is_shown_as_what_it_is(desk, reader, table, spoil, word):
+    """Nobody is answered with an error of ours; the detail names what is wrong."""
+    job = desk.accepted()
+    desk.connection.execute(f"UPDATE {table} SET {spoil} WHERE id = ?", (job.id,))
+
+    shown = await reader.get(job.id)
+    found, _ = await reader.find()
+
+    assert [each.id for each in found] == [job.id]
+    assert (shown.status, shown.reason) == ("queued", "poison")
+    assert word in shown.detail
+    assert recount(desk.connection) == []

@@ -46,6 +46,7 @@ PLANS = [
     (lane.LOAD_SENDING, "jobs_sending (channel=?)"),
     (lane.LOAD_TIMED, "jobs_timed (channel=? AND due_at>? AND due_at<?)"),
     (lane.NEXT_TIMER, "jobs_timed (channel=? AND due_at>?)"),
+    (lane.COUNT_TIMED, "COVERING INDEX jobs_timed (channel=? AND due_at>?)"),
     (lane.BRING_FORWARD, "jobs_timed (channel=? AND due_at>?)"),
     (lane.PROMOTE_TIMED, "jobs USING PRIMARY KEY (id=?)"),
     (lane.PROMOTE_SCHEDULED, "jobs USING PRIMARY KEY (id=?)"),
@@ -106,7 +107,7 @@ SORTED = {
 
 SMALL = {
     # One row for each status, channel or decision, or read once per process.
-    "LOAD_COUNTS", "COUNTS", "CONTROLS", "FIND_LANES",
+    "LOAD_COUNTS", "COUNTS", "CONTROLS", "FIND_LANES", "FIND_SPOILT",
 }  # fmt: skip
 
 

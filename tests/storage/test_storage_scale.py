@@ -119,7 +119,7 @@ def test_a_load_is_bounded_and_a_lane_of_any_length_is_read_in_pages(fill):
     pages = 0
     after = lane.ready[Priority.NORMAL][-1]
     while is_spilled:
-        jobs, is_spilled = desk.run(Refill("email", 2, (after.vt, after.id), 10_000))
+        jobs, is_spilled, _ = desk.run(Refill("email", 2, (after.vt, after.id), 10_000))
         assert len(jobs) <= 10_000
         found += [job.id for job in jobs]
         after, pages = jobs[-1], pages + 1

@@ -280,7 +280,8 @@ class StoreMachine(RuleBasedStateMachine):
     def _expire(self, pick):
         passed_s = [1.0, 1.0, 60.0, 1001.0][pick % 4]
         self.desk.now += passed_s
-        ended = dict(self.desk.run(Expire("email", self.desk.now, DEFAULT_LIFE_S)))
+        rows = self.desk.run(Expire("email", self.desk.now, DEFAULT_LIFE_S))
+        ended = {row.id: row.status for row in rows}
         expected = {
             id: row.ended_unsent or "expired"
             for id, row in self.model.items()
@@ -340,7 +341,7 @@ class StoreMachine(RuleBasedStateMachine):
             found = [job.id for job in jobs]
             after = (jobs[-1].vt, jobs[-1].id) if jobs else None
             if lane.is_spilled[priority]:
-                rest, is_more = self.desk.run(Refill("email", priority, after, 1000))
+                rest, is_more, _ = self.desk.run(Refill("email", priority, after, 1000))
                 found += [job.id for job in rest]
                 assert rest and not is_more
             assert found == self._ready(priority)

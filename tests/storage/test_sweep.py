@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+from structlog.testing import capture_logs
+
 from clarion.domain.notification import Delivery, JobState
 from clarion.storage.command import Promote, Sweep
+from clarion.storage.recount import recount
 
 
 def test_a_call_of_a_dead_process_goes_on_marked_as_doubtful(desk):
@@ -85,3 +89,18 @@ def test_the_greatest_stamp_stays_where_nothing_waits(desk):
 
     assert desk.load().flows == {(2, "b"): 8.0}
     assert desk.run(Promote("email", [retry], desk.now)) == [retry]
+
+
+@pytest.mark.parametrize("spoil", ["state = 99", "priority = 42", "state = -1"])
+def test_a_job_that_no_lane_would_find_is_ended_as_poison(desk, spoil):
+    """It stands in none of the indices that are asked, so it would wait for ever."""
+    job, other = desk.accepted(), desk.accepted()
+    desk.connection.execute(f"UPDATE jobs SET {spoil} WHERE id = ?", (job.id,))
+
+    with capture_logs() as logs:
+        desk.run(Sweep("", desk.now))
+
+    assert (desk.record_row(job)["status"], desk.record_row(job)["reason"]) == ("failed", "poison")
+    assert [each["notification_id"] for each in logs] == [job.id]
+    assert desk.job_row(other) is not None
+    assert recount(desk.connection) == []
