@@ -1,150 +1,238 @@
-"""What Clarion does when providers break and the process dies: `make demo`, a few seconds.
+"""What Clarion does when its providers die and hang, and when it is killed itself: `make demo`.
 
-A real server in a directory of its own, before two look-alikes of SendGrid that break on demand.
-What is told is counted where it arrived, not where it was sent. Exit code 1 if a promise is broken.
+A real server, two look-alikes of SendGrid on real sockets, and a stream of notifications that goes
+on whatever happens. Nothing is staged: every number is counted where it is said to be. On a
+terminal the server stays at the end, to be looked at, until Ctrl-C; in a pipe it ends by itself.
+Exit code 1 if a promise is broken.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import tempfile
-from collections import Counter
+import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from clarion.testing.clarion_process import ClarionProcess
-from clarion.testing.client import ClarionClient
+from clarion.testing.demo_balance import balance_of
+from clarion.testing.demo_screen import Screen
+from clarion.testing.demo_stage import (
+    CALL_LIMIT_S,
+    FAILURES,
+    GRACE_S,
+    RATE,
+    WAIT_S,
+    Stage,
+    Standing,
+)
 from clarion.testing.fault import Fault
-from clarion.testing.sendgrid import SendGridLookalike
-from clarion.testing.settings_file import settings_toml
 
-N: Final = 40
-"""Notifications in each act."""
-_BREAKER: Final = {"timeout": 0.5, "timeout_max": 1.0, "jitter": 0.0}
+LOOK_S: Final = 2.0
+"""How long a state is left for the eye."""
+TAKEN_UNANSWERED: Final = 3
+"""Messages that the backup takes before it only hangs."""
+SLOW_S: Final = 0.4
+"""How long the primary takes to answer before the kill, so that it meets calls on the wire."""
 
-
-class Stage:
-    """The server, its two providers, and what was accepted so far."""
-
-    def __init__(
-        self, clarion: ClarionProcess, main: SendGridLookalike, spare: SendGridLookalike
-    ) -> None:
-        self.clarion = clarion
-        self.main = main
-        self.spare = spare
-        self.accepted: list[str] = []
-
-    @property
-    def client(self) -> ClarionClient:
-        """Speaks to the server."""
-        return self.clarion.client
-
-    async def accept(self) -> None:
-        """Have the next `N` notifications accepted."""
-        items = [
-            {"channel": "email", "to": f"user{n}@example.com", "subject": "Hello", "text": "…"}
-            for n in range(N)
-        ]
-        answer = await self.client.batch(items)
-        self.accepted += [each["id"] for each in answer["results"]]
-
-    def delivered(self) -> Counter[str]:
-        """Count what arrived, by id, at either provider."""
-        return self.main.deliveries + self.spare.deliveries
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C, as of a shell."""
 
 
-async def all_is_well(stage: Stage) -> None:
+async def all_is_well(stage: Stage, screen: Screen) -> None:
     """Act 1."""
-    tell("1. All is well.")
-    await stage.accept()
-    await stage.client.wait_drained()
-    tell(f"   {N} accepted, {stage.main.deliveries.total()} arrived at main.")
+    screen.act("1  All is well")
+    screen.say(
+        f"Process {stage.clarion.pid} serves {stage.clarion.url}; its route: primary, then backup."
+        f" A stream of {RATE:.0f} notifications a second begins, and goes on to the end."
+    )
+    stage.begin_stream()
+    await asyncio.sleep(LOOK_S)
+    await stage.until(lambda now: now.stats["by_status"].get("sent", 0) > 0)
+    screen.say(
+        f"{len(stage.stream.accepted)} accepted, each on disk before it was answered;"
+        f" {stage.primary.deliveries.total()} arrived at primary, {stage.backup.deliveries.total()}"
+        " at backup."
+    )
 
 
-async def main_breaks(stage: Stage) -> None:
-    """Act 2."""
-    tell("2. main answers 500 to everything.")
-    before = len(stage.main.requests)
-    stage.main.behave(Fault.error(500))
-    await stage.accept()
-    await stage.client.wait_drained()
-    tell(f"   {N} accepted, {stage.spare.deliveries.total()} arrived at spare;")
-    tell(f"   main was asked {len(stage.main.requests) - before} times: its slots, and probes.")
+async def primary_dies(stage: Stage, screen: Screen) -> None:
+    """Act 2: the breaker, and fallback."""
+    screen.act("2  The primary dies")
+    died_at = time.monotonic()
+    await stage.primary.stop()
+    screen.say("Its port is closed: connections are refused.")
+    await stage.until(lambda now: _circuit(now, "primary") != "closed")
+    screen.say(
+        f"BREAKER: {FAILURES} failures in a row, and {time.monotonic() - died_at:.1f} s later its"
+        " circuit is open. Nobody waits for it any more; single probes ask whether it is back."
+    )
+    await asyncio.sleep(LOOK_S)
+    fallen = await _fallen_back(stage)
+    screen.say(
+        f"FALLBACK: {stage.backup.deliveries.total()} arrived at backup, the ones that primary"
+        " refused among them. The way of one of these:"
+    )
+    screen.quote(fallen)
 
 
-async def nobody_delivers(stage: Stage) -> None:
-    """Act 3."""
-    tell("3. spare breaks as well, and the server dies by kill -9.")
-    stage.spare.behave(Fault.error(500))
-    await stage.accept()
-    held = await _held(stage.client)
-    tell(f"   {N} accepted; the lane is held: {held}.")
+async def backup_hangs(stage: Stage, screen: Screen) -> None:
+    """Act 3: unknown outcomes, and the hold."""
+    screen.act("3  The backup hangs")
+    stage.backup.behave(Fault.accept_then_hang(), times=TAKEN_UNANSWERED)
+    stage.backup.behave(Fault.hang())
+    screen.say(
+        f"It accepts connections and answers nothing; the first {TAKEN_UNANSWERED} messages it even"
+        f" keeps. A call ends at its time limit of {CALL_LIMIT_S:.0f} s as UNKNOWN: nobody can tell"
+        " whether the message was taken."
+    )
+    held = await stage.until(lambda now: bool(now.lane["held"]))
+    screen.say("HOLD: both circuits are open, so the lane is held. Clarion says why:")
+    screen.quote(held.lane["held_reason"])
+    await asyncio.sleep(LOOK_S)
+    now = await stage.until(lambda now: now.waiting > 0)
+    screen.say(
+        f"{now.waiting} wait on disk, at no cost. Accepting goes on: {len(stage.stream.accepted)}"
+        f" so far, and {stage.stream.repeats} requests had to be repeated."
+    )
+
+
+async def both_return(stage: Stage, screen: Screen) -> None:
+    """Act 4: probes."""
+    screen.act("4  Both come back")
+    returned_at = time.monotonic()
+    await stage.primary.start()
+    stage.backup.recover()
+    await stage.until(lambda now: not now.lane["held"])
+    screen.say(
+        f"PROBE: {time.monotonic() - returned_at:.1f} s later single real messages went through, a"
+        " circuit closed and the lane moves again, slowly at first."
+    )
+    await stage.until(lambda now: now.waiting == 0 and _circuit(now, "primary") == "closed")
+    screen.say(
+        f"{time.monotonic() - returned_at:.1f} s after the return the backlog is gone. What was"
+        f" UNKNOWN waited {GRACE_S:.0f} s for a receipt, then went out again, and is marked."
+    )
+
+
+async def killed(stage: Stage, screen: Screen) -> None:
+    """Act 5: the intent."""
+    screen.act("5  kill -9")
+    stage.primary.latency_s = SLOW_S
+    await stage.primary.wait_for(lambda: stage.primary.in_flight > 1, WAIT_S)
+    pid, before, on_wire = stage.clarion.pid, stage.arrivals, stage.primary.in_flight
     await stage.clarion.kill()
-
-
-async def all_recovers(stage: Stage) -> None:
-    """Act 4."""
-    tell("4. The server starts again, and both providers are back.")
-    stage.main.recover()
-    stage.spare.recover()
+    repeats = stage.stream.repeats
+    screen.say(
+        f"Process {pid} was killed with {on_wire} calls on the wire. The stream goes on, against a"
+        " closed port."
+    )
+    await asyncio.sleep(LOOK_S / 2)
+    stage.primary.latency_s = 0.0
+    started_at = time.monotonic()
     await stage.clarion.start()
+    screen.say(
+        f"Process {stage.clarion.pid} was ready {time.monotonic() - started_at:.1f} s after its"
+        f" start. {stage.stream.repeats - repeats} requests had been repeated, under their"
+        " idempotency keys: none is accepted twice."
+    )
+    await stage.until(lambda now: now.waiting == 0)
+    screen.say(
+        "INTENT: before a call leaves, it is on disk that it may be out. So the new process knew"
+        " which messages may have arrived, sent them again, and marked them."
+    )
+    again = next((id for id in stage.arrivals if stage.arrivals[id] > 1 and before[id] == 1), None)
+    if again is not None:
+        said = await stage.client.get(again)
+        screen.say("One that the primary has twice says:")
+        screen.quote(said["explanation"])
+
+
+async def books(stage: Stage, screen: Screen) -> bool:
+    """Act 6: count; return whether everything comes to the same."""
+    screen.act("6  The stream ends")
+    await stage.end_stream()
     await stage.client.wait_drained()
-    last = await stage.client.get(stage.accepted[-1])
-    tell(f"   The last one, in its own words: {last['explanation']}")
+    screen.say("Everything that was accepted has its final status.")
+    balance = await balance_of(stage)
+    screen.show("")
+    screen.show(balance.table())
+    words = "Every promise was kept" if balance.is_even else "A promise was broken"
+    screen.show(f"[bold]{words}[/], in {screen.elapsed_s:.0f} s.")
+    return balance.is_even
 
 
-async def _held(client: ClarionClient) -> str:
-    async with asyncio.timeout(20):
-        while True:
-            (lane,) = (await client.queues())["items"]
-            if lane["held"]:
-                return str(lane["held_reason"])
-            await asyncio.sleep(0.05)
+ACTS: Final = (all_is_well, primary_dies, backup_hangs, both_return, killed)
 
 
-async def judge(stage: Stage) -> bool:
-    """Compare what was accepted with what arrived."""
-    found, stats = stage.delivered(), await stage.client.stats()
-    lost = [id for id in stage.accepted if not found[id]]
-    twice = [id for id, n in found.items() if n > 1]
-    marked = [id for id in twice if (await stage.client.get(id))["possibly_duplicated"]]
-    tell(f"{len(stage.accepted)} accepted, {len(lost)} lost, {len(twice)} arrived twice.")
-    return not lost and marked == twice and stats["accepted"] == len(stage.accepted)
-
-
-def tell(line: str) -> None:
-    """Print a line at once."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-async def demonstrate(directory: Path) -> bool:
-    """Play all acts in a directory; return whether every promise was kept."""
-    async with SendGridLookalike() as main, SendGridLookalike() as spare:
-        providers: dict[str, dict[str, Any]] = {
-            "main": main.settings(), "spare": spare.settings(),
-        }  # fmt: skip
-        settings_toml(
-            directory / "settings.toml",
-            providers=providers, channels={"email": ["main", "spare"]}, breaker=_BREAKER,
-        )  # fmt: skip
-        async with ClarionProcess(directory) as clarion:
-            stage = Stage(clarion, main, spare)
-            for act in (all_is_well, main_breaks, nobody_delivers, all_recovers):
-                await act(stage)
-            is_kept = await judge(stage)
-            await clarion.terminate()
+async def demonstrate(stage: Stage, screen: Screen) -> bool:
+    """Play all acts; return whether every promise was kept."""
+    async with stage.set_up():
+        async with screen.live_view_of(stage):
+            for act in ACTS:
+                await act(stage, screen)
+        is_kept = await books(stage, screen)
+        if screen.is_live:
+            await _stay(stage, screen)
+        await stage.clarion.terminate()
     return is_kept
+
+
+async def _stay(stage: Stage, screen: Screen) -> None:
+    """Leave the server to be looked at until Ctrl-C, which is a good end here."""
+    screen.show(f"\nLook at it: [bold cyan]{stage.clarion.url}/[/]   (Ctrl-C ends it)")
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, asked.set)
+    await asked.wait()
+
+
+def _circuit(now: Standing, provider: str) -> str:
+    return str(now.providers[provider]["circuit"])
+
+
+async def _fallen_back(stage: Stage) -> str:
+    """Return the way of a notification whose first call was to the dead primary."""
+    for id in stage.backup.deliveries:
+        timeline = (await stage.client.get(id))["timeline"]
+        calls = [each for each in timeline if each["outcome"]]
+        if len(calls) > 1:
+            return " → ".join(f"{each['provider']}: {each['detail']}" for each in calls)
+    return "(none of them met primary)"
+
+
+async def _play(stage: Stage, screen: Screen) -> bool:
+    playing = asyncio.current_task()
+    assert playing is not None
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Again and again, too: the ending is never interrupted into leaving a process behind.
+        loop.add_signal_handler(number, playing.cancel)
+    return await demonstrate(stage, screen)
 
 
 def run() -> int:
     """Play in a directory that is gone afterwards; return the exit code."""
+    screen = Screen()
     with tempfile.TemporaryDirectory(prefix="clarion-demo-") as directory:
-        is_kept = asyncio.run(demonstrate(Path(directory)))
-    tell("Every promise was kept." if is_kept else "A promise was broken.")
+        stage = Stage(Path(directory))
+        try:
+            is_kept = asyncio.run(_play(stage, screen))
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            screen.show("\nInterrupted; nothing is left running.")
+            return INTERRUPTED
+        finally:
+            stage.kill_now()
     return 0 if is_kept else 1
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    try:
+        sys.exit(run())
+    except BrokenPipeError:
+        # Whoever read has seen enough; what Python would flush at its end has no reader.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(INTERRUPTED)
