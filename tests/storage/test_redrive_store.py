@@ -253,6 +253,22 @@ def test_a_record_that_cannot_be_read_is_skipped(desk):
     assert desk.counts() == {"accepted": 2, "failed": 1, "queued": 1}
 
 
+@pytest.mark.parametrize("is_named", [False, True])
+def test_a_spoilt_text_of_one_does_not_stop_the_others(desk, is_named):
+    """A redrive and a discard go on past it, and take it along where it can be read."""
+    spoilt, good = dead(desk), dead(desk)
+    spoil = "UPDATE notifications SET provider = CAST(x'ff' AS TEXT) WHERE id = ?"
+    desk.connection.execute(spoil, (spoilt.id,))
+    ids = tuple(sorted([spoilt.id, good.id])) if is_named else None
+    begin(desk, matched=2, ids=ids)
+
+    [first] = some(desk, limit=1).jobs
+    gone = desk.run(DiscardDead("", DeadFilter(ids=ids), (-1.0, ""), "ada", desk.now))
+
+    assert first.id in (spoilt.id, good.id)
+    assert (gone.n, gone.after) == (1, None)
+
+
 def test_what_is_discarded_stays_failed_and_is_not_redriven(desk):
     """It is put aside: listed, counted and moved no more."""
     job = dead(desk)
