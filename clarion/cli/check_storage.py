@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from clarion.cli.finding import Finding
-from clarion.errors import ClarionError, StoreLocked
+from clarion.errors import ClarionError, StorageUnavailable, StoreLocked
 
 if TYPE_CHECKING:
     from clarion.settings import Settings
     from clarion.storage.recount import Difference
+
+_LET_IT: Final = (
+    "let the user that runs Clarion write there, bring back a copy of the file that is whole, or"
+    " name another with storage.url"
+)
 
 LEAST_FREE_BYTES: Final = 256 * 1024 * 1024
 """Some hundred thousand notifications, and the journal that is written before the file."""
@@ -37,8 +42,12 @@ def try_storage(settings: Settings) -> tuple[Finding, bool]:
             store.close()
     except StoreLocked:
         return Finding("storage", True, f"{path} is in use, most likely by a running Clarion"), True
+    except StorageUnavailable as error:
+        return Finding("storage", False, str(error), _LET_IT), False
     except ClarionError as error:
-        return Finding("storage", False, str(error)), False
+        # Of another version: the sentence goes on to what can be done.
+        detail, _, fix = str(error).partition("; ")
+        return Finding("storage", False, detail, fix or _LET_IT), False
     except Exception as error:
         # SQLite's own errors, whose type is storage's secret.
         return Finding("storage", False, _why_storage(error), "make room, or mend the disk"), False
@@ -53,7 +62,7 @@ def _try_directory(path: Path) -> Finding:
         "storage",
         False,
         f"{path} does not exist and cannot be created: {directory} may not be written",
-        "let the user that runs Clarion write there, or change storage.url",
+        _LET_IT,
     )
 
 
@@ -80,7 +89,8 @@ def recount_all(settings: Settings) -> Finding:
             connection.close()
     except Exception as error:
         # SQLite's own errors, whose type is storage's secret.
-        return Finding("counts", False, f"cannot be compared: {_why_storage(error)}")
+        fix = "see what is said of the storage; a copy of the file can be compared elsewhere"
+        return Finding("counts", False, f"cannot be compared: {_why_storage(error)}", fix)
     return _judge(differences)
 
 

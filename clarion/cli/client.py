@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ class Server:
         exchange_s: float = EXCHANGE_TIMEOUT_S,
     ) -> None:
         if not _is_base_url(url):
-            raise ValueError(f"{url!r} is no URL of a server: write it like {DEFAULT_URL}")
+            raise ValueError(f"{url!r} is no URL of a server: {_likely_url(url)}")
         if not api_key.isascii() or not api_key.isprintable():
             raise ValueError("CLARION_API_KEY holds characters that no key has")
         self.url = url.rstrip("/")
@@ -210,6 +211,9 @@ class Server:
                 return f"no complete answer within {self._exchange_s:g} s"
             case TimeoutError():
                 return f"no answer within {self._timeout_s:g} s"
+            case ssl.SSLError():
+                reason = (error.reason or str(error)).replace("_", " ").lower()
+                return f"the secure connection could not be set up ({reason}); is it http://?"
             case http.client.HTTPException():
                 return "what answers there does not speak HTTP, or broke off"
             case OSError():
@@ -259,6 +263,12 @@ def _seconds(retry_after: str | None) -> float | None:
     """Read a Retry-After; its other form, a date, is not what Clarion writes."""
     is_number = retry_after is not None and retry_after.isascii() and retry_after.isdigit()
     return float(retry_after) if retry_after is not None and is_number else None
+
+
+def _likely_url(url: str) -> str:
+    guess = f"http://{url}"
+    is_short = "://" not in url and _is_base_url(guess)
+    return f"did you mean {guess}?" if is_short else f"write it like {DEFAULT_URL}"
 
 
 def _is_base_url(url: str) -> bool:

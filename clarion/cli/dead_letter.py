@@ -37,7 +37,7 @@ from clarion.domain.redrive import DEAD_REASONS
 from clarion.policies.clock import SystemClock
 
 app = typer.Typer(
-    help="Look at what failed for good, send it again, or put it aside.", no_args_is_help=True
+    help="See what failed for good, send it again, or put it aside.", no_args_is_help=True
 )
 
 _FILTER: Final = ("reason", "provider", "channel", "since", "until", "ids")
@@ -132,7 +132,7 @@ def show(context: typer.Context, id: Id, url: Url = None, as_json: Json = False)
 # --- redrives --------------------------------------------------------------------------------
 
 
-@app.command("redrive")
+@app.command("redrive", short_help="Send dead letters again.")
 @guarded
 def redrive(
     context: typer.Context,
@@ -245,7 +245,7 @@ def _found_among_redrives() -> AbstractContextManager[None]:
 # --- discard --------------------------------------------------------------------------------
 
 
-@app.command("discard")
+@app.command("discard", short_help="Put dead letters aside for good.")
 @guarded
 def discard(
     context: typer.Context,

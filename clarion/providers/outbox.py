@@ -126,24 +126,21 @@ class Outbox:
             else (".json", self._document(outgoing))
         )
         name = f"{_file_name(outgoing.notification_id)}-{outgoing.call}{suffix}"
-        self._write_whole(name, text)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        _write_whole(self.directory, name, text)
         return name
 
-    def _write_whole(self, name: str, content: bytes) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        partial = self.directory / f".{name}.partial"
-        try:
-            partial.write_bytes(content)
-            partial.replace(self.directory / name)
-        except OSError:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise
-
     def _try_writing(self) -> None:
-        name = ".probe"
-        self._write_whole(name, b"")
-        (self.directory / name).unlink(missing_ok=True)
+        # A directory that is not there is not made: `clarion check`, run by another user, would
+        # leave it to that user.
+        name, place = ".clarion-probe", self._nearest_directory()
+        _write_whole(place, name, b"")
+        (place / name).unlink(missing_ok=True)
+
+    def _nearest_directory(self) -> Path:
+        """Return the directory, or the one in which the first message makes it."""
+        whole = self.directory.absolute()
+        return next(each for each in (whole, *whole.parents) if each.exists())
 
     def _email(self, outgoing: Outgoing) -> bytes:
         return as_bytes(compose(outgoing, from_address=self._from_address, now=self._clock.now()))
@@ -183,3 +180,14 @@ def _answer_for(error: OSError) -> Answer:
 
 def _file_name(id_: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", id_)
+
+
+def _write_whole(directory: Path, name: str, content: bytes) -> None:
+    partial = directory / f".{name}.partial"
+    try:
+        partial.write_bytes(content)
+        partial.replace(directory / name)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise

@@ -53,6 +53,7 @@ def check(path: Path, *options: str) -> tuple[int, dict[str, Any]]:
     if ran.exception is not None and not isinstance(ran.exception, SystemExit):
         raise ran.exception
     answer = json.loads(ran.stdout)
+    assert all(each["ok"] or each["fix"] for each in answer.get("checks", [])), "it says what to do"
     return ran.exit_code, {each["name"]: each for each in answer.get("checks", [])} or answer
 
 
@@ -71,7 +72,7 @@ def test_a_fresh_directory_is_fine_and_stays_empty(house: Path) -> None:
 
     assert code == 0, found
     assert found["storage"]["detail"].endswith("will be created at the first start")
-    assert not (house.parent / "clarion.db").exists()
+    assert [each.name for each in house.parent.iterdir()] == [house.name]
     assert all(each["ok"] for each in found.values())
     assert {"settings", "storage", "disk", "http", "provider outbox"} == set(found)
 
@@ -371,6 +372,7 @@ def test_a_database_of_a_newer_version_is_a_fault(house: Path) -> None:
 
     assert code == 1
     assert "newer version of Clarion" in found["storage"]["detail"]
+    assert "upgrade Clarion" in found["storage"]["fix"]
 
 
 def test_each_hook_is_named_with_its_address(house: Path) -> None:

@@ -184,6 +184,22 @@ async def test_a_url_that_is_none_is_bad_usage(run: Any, url: str) -> None:
     assert "is no URL of a server" in ran.err
 
 
+async def test_a_url_without_its_scheme_is_completed(run: Any) -> None:
+    """It is what people write."""
+    ran = await run("status", "--url", "localhost:8080")
+
+    assert ran.code == 2
+    assert "did you mean http://localhost:8080?" in ran.err
+
+
+async def test_https_where_there_is_none_says_so(there: Any, run: Any) -> None:
+    """Without the words of a library."""
+    ran = await run("status", "--url", there.url.replace("http:", "https:"))
+
+    assert ran.code == 3
+    assert "could not be set up (wrong version number); is it http://?" in ran.err
+
+
 async def test_a_key_that_cannot_be_sent_is_bad_usage(run: Any) -> None:
     """The message does not show the key."""
     ran = await run("status", CLARION_API_KEY="käy")

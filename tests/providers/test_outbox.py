@@ -193,12 +193,18 @@ async def test_a_directory_that_is_a_file_is_misconfigured(make: Make, tmp_path:
     assert "directory" in answer.detail
 
 
-async def test_the_probe_makes_the_directory_and_leaves_it_empty(outbox: Outbox) -> None:
-    """It writes for real, since permissions lie, and clears up."""
-    health = await outbox.probe()
+async def test_the_probe_makes_no_directory_and_leaves_nothing(make: Make, tmp_path: Path) -> None:
+    """It writes for real, since permissions lie; whoever checks must not become the owner."""
+    outbox = await make({"kind": "outbox", "directory": "deep/down"})
 
-    assert health.is_healthy
-    assert names(outbox) == []
+    before = await outbox.probe()
+    found = list(tmp_path.iterdir())
+    await outbox.send(MAIL, Wire())
+    after = await outbox.probe()
+
+    assert (before.is_healthy, found) == (True, [])
+    assert after.is_healthy
+    assert len(names(outbox)) == 1
 
 
 async def test_relative_directories_count_from_the_settings_file(
