@@ -15,7 +15,7 @@ from clarion.domain.receipt import CallPlace, Receipt
 from clarion.policies.receipt import call_of, is_latest, moved
 from clarion.storage.command import Receive, Received
 from clarion.storage.ending import END_JOB, End, close
-from clarion.storage.row import counted_as, state_of
+from clarion.storage.row import Row, counted_as, fetch, state_of
 from clarion.storage.schema import jobs, notifications, provider_calls, receipts
 from clarion.storage.statement import insert_row, prepare
 from clarion.storage.transaction import Transaction
@@ -137,11 +137,18 @@ def _receive(tx: Transaction, receipt: Receipt, now: float) -> Received:
 
 
 def _standing(tx: Transaction, id: str) -> _Standing | None:
-    row = tx.execute(FIND, (id,)).fetchone()
-    if row is None:
+    """Return how it stands; None where there is none, or its row cannot be read."""
+    rows = fetch(tx.connection, FIND, (id,))
+    calls = [CallPlace(*each) for each in fetch(tx.connection, FIND_CALLS, (id,))]
+    try:
+        return _read_standing(rows[0], calls) if rows else None
+    except ValueError:
+        # A status that there is not. The other receipts of the commit are to be kept.
         return None
+
+
+def _read_standing(row: Row, calls: list[CallPlace]) -> _Standing:
     channel, status, provider, created_at, state, number, sending, attempt, is_unknown = row
-    calls = [CallPlace(*each) for each in tx.execute(FIND_CALLS, (id,))]
     is_live = state is not None
     if sending is not None:
         calls.append(CallPlace(number, sending))

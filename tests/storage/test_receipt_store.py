@@ -235,6 +235,19 @@ def test_which_call_of_one_provider_it_was_is_found_out(desk, fields, status):
     assert status_of(desk, job) is status
 
 
+@pytest.mark.parametrize("spoil", ["status = 'lost'", "provider = CAST(x'ff' AS TEXT)"])
+def test_a_spoilt_row_does_not_stop_the_receipts_of_others(desk, spoil):
+    """They come many in a commit, and the provider would repeat all of them for a day."""
+    spoilt, good = settled(SENT)(desk), settled(SENT)(desk)
+    desk.connection.execute(f"UPDATE notifications SET {spoil} WHERE id = ?", (spoilt.id,))
+
+    results = receive(desk, receipt(spoilt, DELIVERED), receipt(good, DELIVERED))
+
+    assert [each.id for each in results] == [spoilt.id, good.id]
+    assert results[1].verdict == "moved"
+    assert status_of(desk, good) is DELIVERED
+
+
 def test_what_was_never_given_to_the_provider_is_unknown_to_it(desk):
     """Neither an id that is not ours nor another account's message; nothing is kept."""
     other = settled(SENT)(desk)
