@@ -20,7 +20,7 @@ import structlog
 from aiohttp import web
 
 from clarion import blueprint
-from clarion.app import Engine, running
+from clarion.app import Engine, Surroundings, running
 from clarion.errors import Fault, SettingsError
 from clarion.http.app import make_app
 from clarion.http.connection import Runner
@@ -30,11 +30,11 @@ from clarion.settings import Settings
 log = structlog.get_logger(__name__)
 
 
-async def serve(settings: Settings) -> int:
+async def serve(settings: Settings, surroundings: Surroundings | None = None) -> int:
     """Serve HTTP until SIGTERM or SIGINT; return the exit code of the process."""
     ended = asyncio.Event()
     _heed_signals(ended.set)
-    async with running(settings) as engine, _listening(engine) as url:
+    async with running(settings, surroundings) as engine, _listening(engine) as url:
         log.info("serving", url=url, pid=os.getpid())
         await _first(ended, engine.failed)
         log.info("stopping", drain_s=settings.server.drain)
