@@ -38,10 +38,9 @@ def check(
 
     out = output(context, as_json)
     loaded = load(settings)
-    findings = [
-        _tell_settings(settings, loaded),
-        *asyncio.run(examine(loaded, with_recount=recount)),
-    ]
+    with out.busy("trying everything that a server depends on"):
+        found = asyncio.run(examine(loaded, with_recount=recount))
+    findings = [_tell_settings(settings, loaded), *found]
     is_fine = all(finding.ok for finding in findings)
     if out.is_json:
         out.document({"ok": is_fine, "checks": [each.document() for each in findings]})

@@ -22,7 +22,7 @@ from clarion.cli.output import Output
 from clarion.policies.clock import SystemClock
 
 MAX_LISTED: Final = 100
-"""Rejected lines in the JSON document; the rest is counted, and all are in --rejected."""
+"""Rejected lines that are told one by one; the rest is counted, and all are in --rejected."""
 
 _AGAIN: Final = "run the same command again within 24 hours: what was accepted is not sent twice"
 
@@ -63,17 +63,19 @@ def send_file(out: Output, there: Server, options: FileOptions) -> None:
 
 @dataclass(slots=True)
 class _Losses:
-    """Tells of each rejected line at once: standard error, the file, and the first in memory."""
+    """Tells of each rejected line at once: the first to the person, all to the file."""
 
     out: Output
     file: TextIO | None
     listed: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, rejected: Rejected) -> None:
-        self.out.note(f"line {rejected.number}: {rejected.why}")
         told = {"line": rejected.number, "reason": rejected.why}
         if len(self.listed) < MAX_LISTED:
             self.listed.append(told)
+            self.out.note(f"line {rejected.number}: {rejected.why}")
+            if len(self.listed) == MAX_LISTED:
+                self.out.note("further rejected lines are counted; --rejected FILE gets them all")
         if self.file is not None:
             self.file.write(json.dumps({**told, "notification": rejected.fields}) + "\n")
 

@@ -9,7 +9,8 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from clarion.cli.client import ServerProblem
@@ -51,6 +52,18 @@ class Output:
     def table(self, table: Table) -> None:
         """Draw a table."""
         make_console().print(table)
+
+    @contextmanager
+    def busy(self, what: str) -> Iterator[None]:
+        """Show on a terminal that something goes on, until it has."""
+        if self.is_json or not sys.stderr.isatty():
+            yield
+            return
+        from rich.console import Console
+        from rich.text import Text
+
+        with Console(stderr=True).status(Text(clean(what)), spinner="line"):
+            yield
 
     def problem(self, problem: ServerProblem) -> None:
         """Tell what the server did not like, and what to do about it."""

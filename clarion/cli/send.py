@@ -204,7 +204,8 @@ def _send_one(
         return
     out.note(f"accepted as {accepted['id']}")
     try:
-        final = wait_until_final(there, accepted, timeout_s=wait_s, clock=SystemClock())
+        with out.busy("waiting for its final status"):
+            final = wait_until_final(there, accepted, timeout_s=wait_s, clock=SystemClock())
     except KeyboardInterrupt:
         out.note(f"it goes on by itself: clarion status {accepted['id']}")
         raise

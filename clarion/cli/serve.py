@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -40,6 +39,8 @@ def serve(
     chosen = {name: value for name, value in given.items() if value is not None}
     loaded = load(settings, overrides={"server": chosen} if chosen else {})
     # After the settings: what is wrong with them is said before the engine is imported.
+    import asyncio
+
     from clarion.server import serve as serve_until_stopped
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -283,7 +283,9 @@ async def test_what_a_provider_says_cannot_steer_the_terminal(there: Any, run: A
 
 def test_help_does_not_wait_for_the_engine() -> None:
     """`clarion --help` loads neither the HTTP server nor the database."""
-    heavy = "aiohttp sqlalchemy alembic pydantic structlog prometheus_client pykka rich.table"
+    heavy = (
+        "asyncio aiohttp sqlalchemy alembic pydantic structlog prometheus_client pykka rich.table"
+    )
     code = f"import sys, clarion.cli; print([m for m in {heavy.split()} if m in sys.modules])"
 
     ran = subprocess.run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from clarion.cli.client import Server, ServerUnreachable
 from clarion.cli.send import wait_until_final
@@ -23,7 +24,8 @@ async def test_every_option_becomes_a_field(there: Any, run: Any) -> None:
     ran = await run(
         "send", "--channel", "email", "--to", "ada@example.com", "--subject", "Hi",
         "--text", "Hello", "--html", "<p>Hello</p>", "--data", '{"a": 1}',
-        "--metadata", '{"b": 2}', "--priority", "high", "--send-at", "2030-01-01T00:00:00Z",
+        "--metadata", '{"b": 2}', "--headers", '{"x-a": "b"}',
+        "--priority", "high", "--send-at", "2030-01-01T00:00:00Z",
         "--expires-at", "2030-01-02T00:00:00Z", "--delivery", "at_most_once",
         "--tenant", "acme", "--reference", "order-7", "--idempotency-key", "k-1",
     )  # fmt: skip
@@ -32,7 +34,8 @@ async def test_every_option_becomes_a_field(there: Any, run: Any) -> None:
     (request,) = there.seen
     assert request.body == {
         "channel": "email", "to": "ada@example.com", "subject": "Hi", "text": "Hello",
-        "html": "<p>Hello</p>", "data": {"a": 1}, "metadata": {"b": 2}, "priority": "high",
+        "html": "<p>Hello</p>", "data": {"a": 1}, "headers": {"x-a": "b"},
+        "metadata": {"b": 2}, "priority": "high",
         "send_at": "2030-01-01T00:00:00Z", "expires_at": "2030-01-02T00:00:00Z",
         "delivery": "at_most_once", "tenant": "acme", "reference": "order-7",
     }  # fmt: skip
@@ -138,6 +141,36 @@ class _Flaky(Server):
         if isinstance(found, Exception):
             raise found
         return found
+
+
+@pytest.mark.parametrize("status", [503, 429])
+async def test_a_server_that_is_starting_does_not_end_the_wait(
+    there: Any, run: Any, status: int
+) -> None:
+    """It is asked again; what it accepted, it keeps."""
+    there.answer("POST /v1/notifications", QUEUED, status=202)
+    there.answer(f"GET /v1/notifications/{ID}", web.Response(status=status, text="{}"), SENT)
+
+    ran = await run("send", "--channel", "sms", "--to", "+1", "--text", "x", "--wait")
+
+    assert (ran.code, ran.out) == (0, f"{ID} sent\n")
+
+
+async def test_ctrl_c_while_waiting_says_that_it_goes_on(
+    there: Any, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody should send it again because they stopped to look."""
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clarion.cli.send.wait_until_final", interrupted)
+    there.answer("POST /v1/notifications", QUEUED, status=202)
+
+    ran = await run("send", "--channel", "sms", "--to", "+1", "--text", "x", "--wait")
+
+    assert ran.code == 130
+    assert f"it goes on by itself: clarion status {ID}" in ran.err
 
 
 def test_a_restart_of_the_server_does_not_end_the_wait() -> None:

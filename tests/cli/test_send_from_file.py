@@ -19,6 +19,7 @@ import clarion.cli
 from clarion.cli import bulk
 from clarion.cli.bulk import BATCH_LINES, Bulk
 from clarion.cli.client import Server, ServerProblem, ServerUnreachable
+from clarion.cli.file_send import MAX_LISTED
 from clarion.cli.notification_file import read_notifications
 
 _ROOT = Path(clarion.cli.__file__).parent.parent.parent
@@ -274,6 +275,23 @@ async def test_the_file_itself_is_not_written_over(
 
     assert ran.code == 2
     assert Path(file).read_text() == "to,text\n+1,Hi\n"
+
+
+async def test_many_rejected_lines_do_not_drown_the_rest(
+    there: Any, run: Any, intake: Intake, tmp_path: Path
+) -> None:
+    """The first are told, all are counted, and the file for them gets every one."""
+    file = csv_of(tmp_path / "a.csv", *["bad"] * (MAX_LISTED + 5))
+    rejected = tmp_path / "rejected.ndjson"
+
+    ran = await run("send", "--from", file, "--channel", "sms", "--rejected", str(rejected))
+
+    assert ran.code == 1
+    assert f"{MAX_LISTED + 5} rejected" in ran.out
+    told = ran.err.splitlines()
+    assert len(told) == MAX_LISTED + 1
+    assert "--rejected FILE gets them all" in told[-1]
+    assert len(rejected.read_text().splitlines()) == MAX_LISTED + 5
 
 
 async def test_on_a_terminal_there_is_a_bar(there: Any, intake: Intake, tmp_path: Path) -> None:
