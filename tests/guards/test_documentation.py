@@ -123,6 +123,21 @@ def test_every_page_is_in_the_index():
     assert {page for page in pages if f"({page})" not in index} == set()
 
 
+def test_every_test_that_a_page_names_is_there():
+    """A bug that a page says is caught has a test that catches it."""
+    defined = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in (file.name, *re.findall(r"(?m)^(?:async )?def (test_\w+)", file.read_text()))
+    }
+
+    named = {
+        name for page in PAGES for name in re.findall(r"`(test_\w+(?:\.py)?)`", page.read_text())
+    }
+
+    assert named - defined == set()
+
+
 # --- HTTP --------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,7 @@ from clarion.actors.actor import Actor, handlers_of
 from clarion.actors.breaker import Breaker
 from clarion.actors.journal import Journal
 from clarion.actors.messages import Internal, Request
+from clarion.actors.parent import Parent
 from clarion.actors.provider import Provider
 from clarion.actors.queue import Queue
 from clarion.actors.redrive import Redriver
@@ -69,3 +72,20 @@ def test_an_actor_answers_how_it_is_and_crashes_on_purpose(actor: type[Actor]):
     names = {each.__name__ for each in handlers_of(actor)}
 
     assert {"Snapshot", "Crash"} <= names
+
+
+def test_no_actor_tells_another_what_may_be_refused():
+    """It raises where the mailbox is full, and would crash who told it for another's trouble."""
+    refusable = {each.__name__ for each in message_classes() if issubclass(each, Request)}
+    told = [
+        f"{Path(inspect.getfile(actor)).name}:{call.lineno} tells {message.func.id}"
+        for actor in (*ACTORS, Parent)
+        for call in ast.walk(ast.parse(Path(inspect.getfile(actor)).read_text()))
+        if isinstance(call, ast.Call)
+        for name in (getattr(call.func, "attr", ""),)
+        if name in ("tell", "_tell")
+        for message in call.args
+        if isinstance(message, ast.Call) and getattr(message.func, "id", "") in refusable
+    ]
+
+    assert told == []
