@@ -46,7 +46,7 @@ class Aftermath:
     # --- redrives --------------------------------------------------------------------------
 
     async def count(self, wanted: DeadFilter) -> int:
-        """Return how many dead letters a redrive or discard of these would find."""
+        """Return how many dead letters a redrive of these would find."""
         return sum((await self._count_by_lane(wanted)).values())
 
     async def _count_by_lane(self, wanted: DeadFilter) -> dict[str, int]:
@@ -90,6 +90,10 @@ class Aftermath:
         return found
 
     # --- discards --------------------------------------------------------------------------
+
+    async def count_for_discard(self, wanted: DeadFilter) -> int:
+        """Return how many dead letters a discard would find: it needs no lane to put them into."""
+        return sum((await self.reader.count_dead_letters(wanted)).values())
 
     async def discard(self, wanted: DeadFilter, who: str = "api") -> int:
         """Put dead letters aside, and return how many; they stay `failed`.

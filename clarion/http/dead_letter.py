@@ -71,7 +71,7 @@ async def discard(request: web.Request) -> web.Response:
     service = request.app[FRONT].service
     wanted = await _read(request, takes_rate=False)
     if wanted.is_dry_run:
-        return answer({"matched": await service.aftermath.count(wanted.filter)})
+        return answer({"matched": await service.aftermath.count_for_discard(wanted.filter)})
     return answer({"discarded": await service.aftermath.discard(wanted.filter)})
 
 

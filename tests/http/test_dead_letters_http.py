@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jsonschema
 import pytest
 
@@ -129,6 +131,23 @@ async def test_discarding_is_answered_with_how_many(house):
     assert answers == [{"matched": 3}, {"discarded": 3}, {"discarded": 0}, {"matched": 0}]
     assert (await house.get("/v1/dead-letters")).json["items"] == []
     assert await _all_failed(house, 3)
+
+
+async def test_those_of_a_channel_that_has_left_the_settings_can_only_be_discarded(house):
+    """There is no lane to move them into; each dry run tells what would be done."""
+    service = house.front.service
+    service.aftermath = replace(service.aftermath, channels=("sms",))
+
+    answers = [
+        (await house.post(path, body)).json
+        for path, body in (
+            (PATHS[0], {"dry_run": True}),
+            (PATHS[1], {"dry_run": True}),
+            (PATHS[1], {}),
+        )
+    ]
+
+    assert answers == [{"matched": 0}, {"matched": 3}, {"discarded": 3}]
 
 
 async def test_some_can_be_named_by_their_ids(house):
