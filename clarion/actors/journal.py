@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -181,17 +181,6 @@ class Journal(Actor):
                 channel=done.command.channel,
                 error=repr(done.error),
             )
-            self._try_plainly(done.command)
-
-    def _try_plainly(self, failed: command.Command) -> None:
-        """Let a call end though what is told of it cannot be written: else its job never would."""
-        match failed:
-            case command.Settle() if failed.record is not None or failed.detail is not None:
-                self._writer.submit(replace(failed, record=None, detail=None))
-            case command.Defer() if failed.record is not None:
-                self._writer.submit(replace(failed, record=None))
-            case _:
-                pass
 
     def _accepted(self, accept: command.Accept, done: Done, news: _News) -> None:
         news.asked += len(accept.drafts)

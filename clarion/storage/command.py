@@ -9,7 +9,7 @@ then with `StorageUnavailable`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from clarion.domain.notification import Call, Content, Draft, Job, JobState, ProviderCall, Status
@@ -30,6 +30,10 @@ class Command:
     """Incarnation of the Queue that asked; results of a forerunner are told apart by it."""
     is_submitted: bool = field(default=False, init=False, repr=False)
     """Set by the writer: a command that is redelivered to the Journal is not written twice."""
+
+    def without_story(self) -> Command | None:
+        """Return what has to be written though the rest of it cannot be; None: nothing."""
+        return None
 
 
 @dataclass(slots=True, eq=False)
@@ -102,6 +106,12 @@ class Settle(Command):
     record: ProviderCall | None = None
     detail: str | None = None
 
+    def without_story(self) -> Settle | None:
+        """Leave out what is told of the call: else it would never end."""
+        if self.record is None and self.detail is None:
+            return None
+        return replace(self, record=None, detail=None)
+
 
 @dataclass(slots=True, eq=False)
 class Defer(Command):
@@ -127,6 +137,10 @@ class Defer(Command):
     probes: int = 0
     bugs: int = 0
     record: ProviderCall | None = None
+
+    def without_story(self) -> Defer | None:
+        """Leave out what is told of the call: else the job would never go on."""
+        return None if self.record is None else replace(self, record=None)
 
 
 @dataclass(slots=True, eq=False)

@@ -232,8 +232,16 @@ class Writer:
             if storage_failure(error) is not None:
                 return self._fail(error, batch)
             if len(batch) == 1:
-                return [Done(batch[0], error=error)]
+                return self._write_without_story(batch[0], error)
         return self._write_apart(batch)
+
+    def _write_without_story(self, command: Command, error: Exception) -> list[Done]:
+        """Write the least of a command that fails, at once: those behind it count on it."""
+        least = command.without_story()
+        if least is None:
+            return [Done(command, error=error)]
+        log.error("story_lost", command=type(command).__name__, error=repr(error))
+        return self._write([least])
 
     def _write_apart(self, batch: Sequence[Command]) -> list[Done]:
         """Run a failed batch command by command: only the culprit fails."""

@@ -6,11 +6,12 @@ import sqlite3
 import threading
 
 import pytest
+from structlog.testing import capture_logs
 
 from clarion.actors.future import Reply
-from clarion.domain.notification import Status
+from clarion.domain.notification import JobState, Status
 from clarion.errors import StorageUnavailable
-from clarion.storage.command import Load, Refill, Settle, Sweep
+from clarion.storage.command import Load, Promote, Refill, Settle, Sweep
 from clarion.storage.writer import Done, Writer
 
 WAIT_S = 10.0
@@ -184,6 +185,52 @@ def test_only_the_culprit_of_a_failed_batch_fails(desk, writer, outbox):
     assert desk.job_row(first) and desk.job_row(last) and not desk.job_row(bad)
     assert desk.counts() == {"accepted": 2, "queued": 2}
     assert outbox.states == []
+
+
+UNWRITABLE = "a lone surrogate: \ud800"
+"""What SQLite refuses to encode: a stand-in for any bug in what is told of a call."""
+
+
+def test_an_end_whose_story_cannot_be_written_is_written_without_it(desk, writer, outbox):
+    """Or it would stay `sending` until the next start, and be sent again then."""
+    job = desk.sending()
+    writer.submit(desk.settlement(job, record=desk.record(job, detail=UNWRITABLE)))
+
+    with capture_logs() as logs:
+        writer.run_once()
+
+    (done,) = outbox.done
+    assert (done.result, done.error, done.command.job) == (True, None, job)
+    assert desk.counts() == {"accepted": 1, "sent": 1}
+    assert [entry["event"] for entry in logs] == ["story_lost"]
+
+
+def test_a_deferral_without_its_story_keeps_its_place(desk, writer, outbox):
+    """The timer behind it would else find no timed row, and nobody would wake the job again."""
+    job = desk.sending()
+    record = desk.record(job, detail=UNWRITABLE)
+    writer.submit(desk.deferral(job, due_at=desk.now, record=record))
+    writer.submit(Promote("email", [job], desk.now))
+
+    with capture_logs():
+        writer.run_once()
+    writer.run_once()
+
+    assert [done.error for done in outbox.done] == [None, None]
+    assert desk.job_row(job)["state"] == JobState.READY
+
+
+def test_an_end_that_cannot_be_written_at_all_is_told(desk, writer, outbox):
+    """Its error reaches the Journal, and those around it are written."""
+    lost, other = desk.sending(), desk.sending()
+    writer.submit(desk.settlement(lost, reason=UNWRITABLE))
+    writer.submit(desk.settlement(other))
+
+    with capture_logs():
+        writer.run_once()
+
+    assert [type(done.error) for done in outbox.done] == [UnicodeEncodeError, type(None)]
+    assert desk.counts() == {"accepted": 2, "sending": 1, "sent": 1}
 
 
 def test_a_command_nobody_knows_is_a_culprit_too(desk, writer, outbox):
@@ -380,7 +427,7 @@ def test_a_read_does_not_overtake_what_is_owed(desk, writer, outbox, disk, clock
     clock.at += 1.0
     writer.run_once()
 
-    jobs, _ = outbox.done[-1].result
+    jobs, _, _ = outbox.done[-1].result
     assert [each.id for each in jobs] == [job.id]
 
 
