@@ -190,6 +190,7 @@ class Supervisor(Parent):
         else:
             wait_s = self._providers[message.provider].misconfigured_probe_s
             gate.put_off_misconfigured(now + wait_s, message.health.detail)
+            self._tell_next_try(message.provider, now)
 
     # --- placing work ----------------------------------------------------------------------
 
@@ -349,6 +350,13 @@ class Supervisor(Parent):
         if shapes != lane.shapes:
             lane.shapes = shapes
             self._tell(f"queue:{lane.plan.channel}", Route(self._epoch, states))
+
+    def _tell_next_try(self, provider: str, now: float) -> None:
+        """Tell lanes when a gate opens next, although it looks as before: people read the time."""
+        for lane in self._lanes.values():
+            if provider in lane.plan.providers:
+                lane.shapes = ()
+                self._tell_route(lane, now)
 
     # --- operators -------------------------------------------------------------------------
 

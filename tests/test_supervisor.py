@@ -14,9 +14,16 @@ from clarion.actors.memory import Memory
 from clarion.actors.messages import Demand, Recalled, ReportLane, Route, Snapshot
 from clarion.actors.provider_view import ProviderPlan
 from clarion.actors.runtime import Actor, Runtime, handles
-from clarion.actors.supervisor_messages import CircuitReport, Dispatch, Freed, LaneReport, Ready
+from clarion.actors.supervisor_messages import (
+    CircuitReport,
+    Dispatch,
+    Freed,
+    HealthChecked,
+    LaneReport,
+    Ready,
+)
 from clarion.domain.notification import Call, Content, Delivery, Job, JobState, Priority
-from clarion.domain.outcome import Answer, Outcome
+from clarion.domain.outcome import Answer, Health, Outcome
 from clarion.errors import ClarionError
 from clarion.policies.clock import SystemClock
 from clarion.policies.gate import Gate
@@ -57,8 +64,8 @@ class Lane(Actor):
         self._house.recalled.append(message)
 
     @handles(Route)
-    def routed(self, _message: Route) -> None:
-        pass
+    def routed(self, message: Route) -> None:
+        self._house.routes.append(message)
 
 
 class Circuit(Actor):
@@ -92,6 +99,7 @@ class House:
         self.clock = SystemClock()
         self.memory = Memory()
         self.recalled: list[Recalled] = []
+        self.routes: list[Route] = []
         self.supervisor_crashed = asyncio.Event()
         self.out: tuple[Call, ...] = ()
         """What the lanes report as dispatched."""
@@ -244,6 +252,25 @@ async def test_a_lane_that_never_reports_costs_no_memory(house):
     await house.root().ask(Snapshot())
 
     assert not house.supervisor._freed_early
+
+
+async def test_a_probe_that_fails_tells_lanes_when_the_next_one_is(house):
+    """`held_reason` names the time; one that has passed would be believed to be broken."""
+    house.start(email=FRESH)
+    await house.next_demand("email")
+    past = house.clock.monotonic() - 1.0
+    house.root().tell(CircuitReport("shared", "closed", 0, None, 0, misconfigured_until=past))
+
+    house.root().tell(HealthChecked("shared", Health(False, "another key", True)))
+
+    async with asyncio.timeout(BOUND_S):
+        while not house.routes or _next_try(house.routes[-1]) < house.clock.now() + 200.0:
+            await asyncio.sleep(0)
+
+
+def _next_try(route: Route) -> float:
+    (state,) = route.states
+    return state.retry_at or 0.0
 
 
 async def test_a_lane_that_has_stopped_already_is_no_crash(house):
