@@ -21,6 +21,8 @@ from clarion.errors import Fault, InvalidNotification
 
 DEFAULT_RATE = 10.0
 """Notifications a second: some probes' worth for a provider that has just come back."""
+MIN_RATE = 0.001
+"""One in a quarter of an hour; what is shared among lanes and divided by must not come to nothing."""
 MAX_RATE = 1000.0
 MAX_TEXT = 1000
 MAX_IDS = 500
@@ -204,6 +206,7 @@ def _flag(value: Any) -> bool:
 
 def _rate(value: Any) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not isfinite(value) or not 0 < value <= MAX_RATE:
-        raise ValueError(f"must be a number of notifications a second, up to {MAX_RATE:g}")
+    if not is_number or not isfinite(value) or not MIN_RATE <= value <= MAX_RATE:
+        limits = f"{MIN_RATE:g} to {MAX_RATE:g}"
+        raise ValueError(f"must be a number of notifications a second, from {limits}")
     return float(value)

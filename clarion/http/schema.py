@@ -16,6 +16,7 @@ from clarion.domain.redrive import (
     MAX_IDS,
     MAX_RATE,
     MAX_TEXT,
+    MIN_RATE,
     RedriveState,
 )
 from clarion.domain.submission import MAX_KEY, MAX_NAME, MAX_SUBJECT
@@ -212,7 +213,7 @@ _DEAD_FILTER: Schema = {
     ),
 }
 _DRY_RUN: Schema = {"dry_run": _told(_or_null(_BOOLEAN), "Only count them.")}
-_RATE: Schema = {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_RATE}
+_RATE: Schema = {"type": "number", "minimum": MIN_RATE, "maximum": MAX_RATE}
 _REDRIVE_STATE: Schema = {"type": "string", "enum": list(RedriveState)}
 _PROGRESS: Schema = {
     "matched": _told(_COUNT, "How many there were when it began."),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import jsonschema
 import pytest
 
-from clarion.domain.redrive import MAX_IDS, MAX_RATE
+from clarion.domain.redrive import MAX_IDS, MAX_RATE, MIN_RATE
 from clarion.service import MAX_PAGE
 from clarion.testing import Fault, SendGridLookalike
 
@@ -101,7 +101,7 @@ async def test_a_filter_that_cannot_be_is_refused(house, path, body, pointer):
     assert len((await house.get("/v1/dead-letters")).json["items"]) == 3
 
 
-@pytest.mark.parametrize("rate", [0, -1, MAX_RATE + 1, True, "10", [1]])
+@pytest.mark.parametrize("rate", [0, -1, 5e-324, MIN_RATE / 2, MAX_RATE + 1, True, "10", [1]])
 async def test_a_rate_has_its_bounds(house, rate):
     """One that is too fast would bury a provider, none at all would never end."""
     answer = await house.post(PATHS[0], {"rate": rate})

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from clarion.domain.redrive import DeadFilter, RedriveRequest
+from clarion.domain.redrive import MIN_RATE, DeadFilter, RedriveRequest, redrive_request
 from clarion.testing import Crash
 from clarion.testing.invariant import examine
 from clarion.testing.simulated_provider import MOODS
@@ -157,3 +157,23 @@ def test_a_full_disk_lets_a_redrive_wait(house):
 
     assert_all_moved_once(house)
     assert not [entry for entry in house.logs if entry["event"] == "actor_crashed"]
+
+
+def test_the_slowest_redrive_crashes_nobody(build_world, send):
+    """Its rate is shared among its lanes, and then divided by."""
+    world = build_world({"only": {"health_every": 0.0}}, {"email": ["only"], "sms": ["only"]})
+    world.accounts["only"].moods = (MOODS["bad_messages"],)
+    for channel in ("email", "sms"):
+        send(world, 3.0, 2, channel=channel)
+    world.plan(15.0, "well", lambda world: world.accounts["only"].calm())
+
+    async def begin_slowly(world):
+        wanted = redrive_request({"rate": MIN_RATE}, ("email", "sms"))
+        await world.engine.service.aftermath.redrive(wanted)
+
+    world.plan(20.0, "redrive", begin_slowly)
+    world.run(100.0)
+
+    assert examine(world) == []
+    assert counted(world) == {"sent": 2, "failed": 2}
+    assert not [entry for entry in world.logs if entry["event"] == "actor_crashed"]
