@@ -22,7 +22,7 @@ from clarion.errors import Fault, InvalidNotification
 DEFAULT_RATE = 10.0
 """Notifications a second: some probes' worth for a provider that has just come back."""
 MIN_RATE = 0.001
-"""One in a quarter of an hour; what is shared among lanes and divided by must not come to nothing."""
+"""One in a quarter of an hour: shared among lanes it is still a number to divide by."""
 MAX_RATE = 1000.0
 MAX_TEXT = 1000
 MAX_IDS = 500
