@@ -13,9 +13,15 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
-from jinja2 import StrictUndefined, pass_context, pass_eval_context
+from jinja2 import (
+    Environment,
+    StrictUndefined,
+    pass_context,
+    pass_environment,
+    pass_eval_context,
+)
 from jinja2.exceptions import SecurityError, TemplateRuntimeError
-from jinja2.filters import FILTERS, do_join, do_replace, do_round
+from jinja2.filters import FILTERS, do_join, do_replace, do_round, do_sum
 from jinja2.nodes import EvalContext
 from jinja2.runtime import Context, LoopContext, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -30,6 +36,8 @@ MAX_CHARS = 4_000_000
 MAX_RANGE = 1_000
 MAX_INSERTED = 100
 """Characters that `replace` and `join` may put in at each place."""
+MAX_BITS = 20_000
+"""Of a product of integers; a payload's have at most 4,300 digits."""
 MAX_DIGITS = 15
 """Decimal places of `round`: what a float has."""
 
@@ -45,6 +53,7 @@ FREE = frozenset({COUNTED, WEIGHED, "count", "d", "default", "first", "last", "l
 """Filters that cost the same whatever they are given."""
 _MEMBERS_PER_STEP = 10
 _CHARS_PER_STEP = 100
+_CHARS_PER_MEMBER = 8
 
 _METHODS: dict[type, frozenset[str]] = {
     dict: frozenset({"get", "items", "keys", "values"}),
@@ -65,7 +74,7 @@ _METHODS: dict[type, frozenset[str]] = {
 _FILTERS = (
     "abs", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float",
     "groupby", "int", "items", "last", "length", "list", "lower", "map", "max", "min", "reject",
-    "rejectattr", "reverse", "select", "selectattr", "sort", "string", "striptags", "sum", "title",
+    "rejectattr", "reverse", "select", "selectattr", "sort", "string", "striptags", "title",
     "tojson", "trim", "truncate", "unique", "upper", "urlencode", "wordcount",
 )  # fmt: skip
 
@@ -121,7 +130,7 @@ def _names_in(value: object) -> str:
 class Sandbox(ImmutableSandboxedEnvironment):
     """A Jinja2 environment that no payload can get the better of."""
 
-    intercepted_binops = frozenset({"*", "**", "%"})
+    intercepted_binops = frozenset({"*", "**", "%", "+"})
 
     def __init__(self, *, is_html: bool) -> None:
         super().__init__(
@@ -134,7 +143,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         )
         self.globals = {"range": _range}
         self.filters = {name: FILTERS[name] for name in _FILTERS} | {
-            "join": _join, "replace": _replace, "round": _round,
+            "join": _join, "replace": _replace, "round": _round, "sum": _sum,
             COUNTED: _counted, WEIGHED: _weighed,
         }  # fmt: skip
 
@@ -163,13 +172,33 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return any(isinstance(obj, kind) and attr in names for kind, names in _METHODS.items())
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Multiply numbers only: text times a number is how a short template fills the memory."""
+        """Multiply numbers only: text times a number is how a short template fills the memory.
+
+        So does text that is added to itself again and again: it counts as written each time.
+        """
         for value in (left, right):
             if isinstance(value, Undefined):
                 str(value)
+        if operator == "+":
+            budget: Budget = context[BUDGET]
+            budget.spend(_size(left) + _size(right))
+            return super().call_binop(context, operator, left, right)
         if operator == "**" or not (_is_number(left) and _is_number(right)):
             _refuse(f"{operator} of {type_name(left)} and {type_name(right)}")
+        if operator == "*" and _bits(left) + _bits(right) > MAX_BITS:
+            _refuse("a number of so many digits")
         return super().call_binop(context, operator, left, right)
+
+
+def _size(value: object) -> int:
+    """Return the characters of a text; a member of an array takes as much room as some of them."""
+    if isinstance(value, str):
+        return len(value)
+    return len(value) * _CHARS_PER_MEMBER if isinstance(value, list | tuple) else 0
+
+
+def _bits(value: object) -> int:
+    return value.bit_length() if isinstance(value, int) else 0
 
 
 def _is_number(value: object) -> bool:
@@ -180,8 +209,17 @@ def _refuse(what: str) -> NoReturn:
     raise SecurityError(f"{what} is not available in hooks")
 
 
-def _printed(value: Any) -> Any:
-    """Print as JSON does, and null as nothing."""
+@pass_context
+def _printed(context: Context, value: Any) -> Any:
+    """Print as JSON does, and null as nothing; what a template prints to itself costs, too."""
+    budget: Budget = context[BUDGET]
+    printed = _text_of(value)
+    if isinstance(printed, str):
+        budget.step(len(printed) // _CHARS_PER_STEP)
+    return printed
+
+
+def _text_of(value: Any) -> Any:
     match value:
         case None:
             return ""
@@ -232,6 +270,15 @@ def _join(context: EvalContext, value: Any, d: str = "", attribute: Any = None) 
 @pass_eval_context
 def _replace(context: EvalContext, s: str, old: str, new: str, count: int | None = None) -> str:
     return do_replace(context, s, old, _short(new), count)
+
+
+@pass_environment
+def _sum(
+    environment: Environment, iterable: Iterable[Any], attribute: Any = None, start: Any = 0
+) -> Any:
+    if not _is_number(start):
+        _refuse(f"to add up to {type_name(start)}")  # anew for each member: the square of the size
+    return do_sum(environment, iterable, attribute, start)
 
 
 def _round(value: float, precision: int = 0, method: Any = "common") -> float:

@@ -29,6 +29,7 @@ _STATEMENTS = (
     nodes.Output, nodes.For, nodes.If, nodes.Assign, nodes.AssignBlock, nodes.With,
     nodes.FilterBlock,
 )  # fmt: skip
+_WORK = (nodes.Filter, nodes.For, nodes.Call, nodes.Operand, nodes.Concat, nodes.Getitem)
 _BUILT_IN = frozenset({"range"})
 
 _EVALUATION_ERRORS = (
@@ -50,7 +51,7 @@ class Text:
 
     def __init__(self, source: str, names: Collection[str], *, is_html: bool = False) -> None:
         sandbox = _HTML if is_html else _PLAIN
-        tree = _checked(sandbox, source, source, names)
+        tree = _compiled(lambda: _checked(sandbox, source, source, names))
         self.literal = source if _is_literal(tree) else None
         """What it always gives; None where that depends on the payload."""
         self._compiled: Compiled = _compiled(lambda: sandbox.from_string(tree))
@@ -74,7 +75,7 @@ class Expression:
     def __init__(self, source: str, names: Collection[str]) -> None:
         # First by itself: in the braces below, `a }} {{ b` would be two.
         _compiled(lambda: _PLAIN.compile_expression(source))
-        tree = _checked(_PLAIN, source, f"{{{{ {source} }}}}", names)
+        tree = _compiled(lambda: _checked(_PLAIN, source, f"{{{{ {source} }}}}", names))
         self.names = frozenset(meta.find_undeclared_variables(tree))
         """The variables that it looks at."""
         self._compiled: TemplateExpression = _compiled(lambda: _expression(tree))
@@ -104,7 +105,7 @@ def _checked(
     """Return the tree of a template, whose every loop is counted and whose work is weighed."""
     if len(source) > MAX_SOURCE:
         raise TemplateFault(f"is longer than {MAX_SOURCE:,} characters")
-    tree: nodes.Template = _compiled(lambda: sandbox.parse(template))
+    tree = sandbox.parse(template)
     for statement in tree.find_all(nodes.Stmt):
         _check_statement(statement)
     _check_known("filter", _named(tree, nodes.Filter), sandbox.filters)
@@ -122,13 +123,13 @@ def _meter(tree: nodes.Template, sandbox: Sandbox) -> None:
         made.set_environment(sandbox)
         return made
 
-    for node in list(
-        tree.find_all((nodes.Filter, nodes.For, nodes.Call, nodes.Operand, nodes.Concat))
-    ):
+    for node in list(tree.find_all(_WORK)):
         match node:
             case nodes.For(iter=nodes.Expr() as values):
                 node.iter = through(COUNTED, values)
             case nodes.Filter() if node.node is not None and node.name not in FREE:
+                node.node = through(WEIGHED, node.node)
+            case nodes.Getitem(arg=nodes.Slice()):
                 node.node = through(WEIGHED, node.node)
             case nodes.Call(node=nodes.Getattr() as method):
                 method.node = through(WEIGHED, method.node)

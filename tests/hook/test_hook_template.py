@@ -110,6 +110,7 @@ def test_a_payload_that_does_not_fit_is_told(source, told):
         ("{{ cycler }}{{ namespace }}{{ lipsum }}{{ dict }}", "no variable"),
         ("x" * 100_001, "longer than"),
         ("{% if 1 %}" * 200 + "{% endif %}" * 200, "cannot be compiled"),
+        ("{{ " + "+".join("1" * 20_000) + " }}", "cannot be compiled"),
     ],
 )
 def test_a_template_that_cannot_work_is_a_fault_of_the_settings(source, told):
@@ -148,6 +149,10 @@ def test_an_expression_that_cannot_work_is_one_too(source):
         "{{ payload.many | join('x' ~ payload.many) }}",
         "{{ payload.name | replace('', 'x' ~ payload.many) }}",
         "{{ payload.n | round(99999999999) }}",
+        "{% set x = payload.name %}" + "{% set x = x + x %}" * 40,
+        "{% set x = payload.many %}" + "{% set x = x + x %}" * 40,
+        "{% set x = payload.n + 2 %}" + "{% set x = x * x %}" * 40,
+        "{{ [payload.many] | sum(start=[]) }}",
         "{% for a in payload.many %}{% for b in payload.many %}{% endfor %}{% endfor %}",
     ],
 )
@@ -178,6 +183,8 @@ def test_all_templates_of_a_payload_share_one_budget():
         "{{ 'x' in payload.long }}", "{% set x = payload.long ~ '' %}",
         "{{ payload.large | sort | length }}", "{{ payload.large == payload.large }}",
         "{% filter upper %}{{ payload.long }}{% endfilter %}",
+        "{% set x = payload.large[1:] %}", "{% set x = payload.long[::2] %}",
+        "{% set x %}{{ payload.large }}{% endset %}", "{% set x = payload.long + '' %}",
     ],
 )  # fmt: skip
 def test_work_in_a_loop_costs_by_the_size_of_what_is_worked_on(work):
