@@ -113,7 +113,11 @@ def _filter(context: typer.Context) -> dict[str, Any]:
     """Return what was said of which dead letters are meant, as the API names it."""
     given = {name: context.params.get(name) for name in _FILTER}
     # An empty word is a fault to be told, not a filter that matches all: "$UNSET" is one.
-    return {name: value for name, value in given.items() if value not in (None, [], ())}
+    wanted = {name: value for name, value in given.items() if value not in (None, [], ())}
+    if "ids" in wanted and len(wanted) > 1:
+        beside = ", ".join(f"--{name}" for name in wanted if name != "ids")
+        raise typer.BadParameter(f"it names them all already: leave out {beside}", param_hint="ID")
+    return wanted
 
 
 @app.command("show")

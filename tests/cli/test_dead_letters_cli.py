@@ -104,6 +104,16 @@ async def test_some_can_be_named(there: Any, run: Any, moved: int, code: int) ->
     assert [told in ran.err for ran in (again, begun, aside)] == [code == 1] * 3
 
 
+@pytest.mark.parametrize("verb", ["redrive", "discard"])
+async def test_ids_and_a_filter_are_bad_usage(there: Any, run: Any, verb: str) -> None:
+    """Either names them all; which of the two was meant nobody can tell."""
+    ran = await run("dead-letters", verb, ID, *FILTER)
+
+    assert (ran.code, there.seen) == (2, [])
+    for name in WANTED:
+        assert f"--{name}" in ran.err
+
+
 async def test_discarding_wants_a_yes(there: Any, run: Any) -> None:
     """Where nobody can be asked, it is an option; without it nothing is put aside."""
     there.answer("POST /v1/dead-letters/discard", {"matched": 2})
