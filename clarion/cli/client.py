@@ -29,6 +29,7 @@ BUSY: Final = frozenset({429, 503})
 """What a server answers that cannot do it now, and can later."""
 _JSON: Final = "application/json"
 _NDJSON: Final = "application/x-ndjson"
+_BYTES: Final = "surrogateescape"
 
 
 class ServerUnreachable(ClarionError):
@@ -130,7 +131,7 @@ class Server:
         Raises ServerUnreachable, ServerProblem.
         """
         given = {name: value for name, value in query.items() if value is not None}
-        return self._ask("GET", _path(path) + (f"?{urlencode(given)}" if given else ""))
+        return self._ask("GET", _path(path) + (f"?{_query(given)}" if given else ""))
 
     def get_page(self, path: str) -> Any:
         """Return the JSON object of a path outside the API, such as `/health`; raises as `get`."""
@@ -284,4 +285,9 @@ def _is_base_url(url: str) -> bool:
 
 
 def _path(parts: tuple[str, ...]) -> str:
-    return "".join(f"/{quote(part, safe='')}" for part in ("v1", *parts))
+    # Arguments that are no UTF-8 go as the bytes that they were: the server knows none such.
+    return "".join(f"/{quote(part, safe='', errors=_BYTES)}" for part in ("v1", *parts))
+
+
+def _query(given: Mapping[str, str]) -> str:
+    return urlencode(given, errors=_BYTES)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -113,8 +115,15 @@ app.add_typer(steering.breakers, name="breakers")
 
 def main() -> None:
     """Run the command line; the entry point of `clarion` and `python -m clarion`."""
+    # Closed by the shell (`>&-`) they are None, which whatever prints would stumble over.
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A character that the terminal does not have must not end a command.
             stream.reconfigure(errors="backslashreplace")
     app(prog_name="clarion")
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")

@@ -172,6 +172,11 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
         except BrokenPipeError as error:
             _let_go_of_stdout()
             raise typer.Exit(ExitCode.READER_LEFT) from error
+        except OSError as error:
+            # What servers and files do is told elsewhere: this is the output, on a full disk.
+            _let_go_of_stdout()
+            Output(is_json=False).note(f"error: cannot write: {error.strerror or error}")
+            raise typer.Exit(ExitCode.NO) from error
 
     return run
 

@@ -359,6 +359,44 @@ def _read_one_byte(url: str, arguments: tuple[str, ...]) -> tuple[int, bytes]:
         return process.wait(30), error
 
 
+@pytest.mark.parametrize(
+    ("redirection", "code", "words"),
+    [
+        pytest.param(
+            ">/dev/full", 1, "error: cannot write: No space left on device",
+            marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it"),
+        ),
+        (">&-", 0, ""),
+        (">/dev/null 2>&-", 0, ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("options", ["", "--json"])
+async def test_an_output_that_takes_nothing_is_no_traceback(
+    there: Any, redirection: str, code: int, words: str, options: str
+) -> None:
+    """A full disk is told; what a shell has closed is not missed."""
+    there.answer("GET /v1/queues", {"items": [{"channel": "email"}]})
+    line = f'"$0" -m clarion queues list {options} {redirection}'
+
+    ran = await asyncio.to_thread(
+        subprocess.run, ["sh", "-c", line, sys.executable], capture_output=True, text=True,
+        env={**os.environ, "CLARION_URL": there.url}, timeout=30, check=False,
+    )  # fmt: skip
+
+    assert (ran.returncode, ran.stderr.strip()) == (code, words)
+
+
+@pytest.mark.parametrize("arguments", [("status", "\udcff"), ("list", "--to", "\udcff")])
+async def test_an_argument_that_is_no_utf8_reaches_the_server(
+    there: Any, run: Any, arguments: tuple[str, ...]
+) -> None:
+    """Which knows nothing by that name; there is no traceback."""
+    ran = await run(*arguments)
+
+    assert ran.code == 1
+    assert len(there.seen) == 1
+
+
 async def test_a_terminal_that_lacks_a_character_gets_its_number(there: Any) -> None:
     """An ASCII locale must not end a command with a traceback."""
     there.answer("GET /v1/queues", {"items": [{"channel": "zürich", "held_reason": "größer…"}]})
