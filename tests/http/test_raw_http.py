@@ -120,6 +120,45 @@ def unfinished(draw: random.Random) -> Bytes:
     return in_pieces(draw, request[: draw.randrange(1, len(request))])
 
 
+def strange(draw: random.Random) -> Bytes:
+    """Right, or nearly, and asked for by nobody."""
+    request = draw.choice(
+        [
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"OPTIONS * " + HEAD + b"\r\n",
+            b"CONNECT localhost:443 " + HEAD + b"\r\n",
+            b"TRACE /livez " + HEAD + b"\r\n",
+            b"GET http://localhost/livez " + HEAD + b"\r\n",
+            b"GET //localhost/../../etc/passwd " + HEAD + b"\r\n",
+            b"GET /%00%ff%2e%2e%2f?%=%&&==;;%00 " + HEAD + b"\r\n",
+            b"GET /v1/notifications/%F0%9F%92%A9%0A " + HEAD + b"\r\n",
+            b"GET /livez HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+            b"GET /livez HTTP/1.1\r\n\r\n",
+            b"GET /livez HTTP/1.1\nHost: localhost\n\n",
+            b"GET /livez " + HEAD + b"Host: elsewhere\r\n\r\n",
+            b"GET /livez " + HEAD + b"X: one\r\n two\r\n\r\n",
+            b"GET /livez " + HEAD + b"Range: bytes=0-1,5-2,-1\r\nIf-Match: *\r\n\r\n",
+            b"GET /livez " + HEAD + b"Content-Length: 5\r\n\r\nhello",
+            b"GET /metrics " + HEAD + b"Accept: application/openmetrics-text;q=x,,;\r\n\r\n",
+            b"GET /livez " + HEAD + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+            b"GET /livez " + HEAD + b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n\r\n\x81\x85....hello",
+            POST + b"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n\r\nhello",
+            POST + b"Expect: 100-continue\r\nContent-Length: 900000000\r\n\r\n",
+            POST + b"Expect: miracles\r\nContent-Length: 5\r\n\r\nhello",
+            POST + b"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            POST + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello",
+            POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            POST + b"Transfer-Encoding: identity\r\n\r\n{}",
+            POST + b"Content-Length: +2\r\n\r\n{}",
+            POST + b"Content-Length: 2, 2\r\n\r\n{}",
+            POST + b"Idempotency-Key: \xe9\xff\r\nContent-Length: 2\r\n\r\n{}",
+            POST.replace(b"json", b"json; charset=\xff") + b"Content-Length: 2\r\n\r\n{}",
+        ]
+    )
+    return in_pieces(draw, request)
+
+
 def in_pieces(draw: random.Random, request: bytes) -> Sequence[bytes]:
     """Cut a request at random places, or leave it whole."""
     cuts = sorted(draw.randrange(len(request) + 1) for _ in range(draw.choice([0, 0, 1, 3])))
@@ -129,7 +168,7 @@ def in_pieces(draw: random.Random, request: bytes) -> Sequence[bytes]:
 
 ATTACKS: dict[Callable[[random.Random], Bytes], int] = {
     mutated: 25, noise: 5, chunk_garbage: 10, header_bomb: 1, oversized: 3, pipelined: 2,
-    unfinished: 4,
+    unfinished: 4, strange: 15,
 }  # fmt: skip
 """How many of each there are in a round."""
 
@@ -226,6 +265,23 @@ async def _in_parallel(
             tasks.create_task(work())
 
 
+async def test_a_body_without_end_is_not_taken_in(tmp_path):
+    """413 as soon as it is too large, while its sender goes on; what is read then is not kept."""
+    (tmp_path / "settings.toml").touch()
+    piece = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
+    async with ClarionProcess(tmp_path) as clarion:
+        port = urlsplit(clarion.url).port
+        before_kb = _resident_kb(clarion.pid)
+
+        for path in (b"/v1/notifications", b"/v1/notifications/batch"):
+            head = CHUNKED.replace(b"/v1/notifications", path)
+            statuses, _end = await converse(port, (head, *(piece for _ in range(300))))
+            assert statuses == [413]
+
+        # 32 MB of a batch, twice over while it is put together, and not 300.
+        assert _peak_kb(clarion.pid) < before_kb + 150_000
+
+
 async def test_slow_senders_keep_nobody_else_waiting(tmp_path):
     """Two hundred that trickle heads and bodies cost the others nothing, and leave nothing."""
     (tmp_path / "settings.toml").touch()
@@ -279,7 +335,15 @@ def _connections(pid: int) -> int:
 
 
 def _resident_kb(pid: int) -> int:
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return _status_kb(pid, "VmRSS")
+
+
+def _peak_kb(pid: int) -> int:
+    return _status_kb(pid, "VmHWM")
+
+
+def _status_kb(pid: int, name: str) -> int:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found
     return int(found[1])
 
