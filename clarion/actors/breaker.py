@@ -137,7 +137,7 @@ class Breaker(Actor):
             case Outcome.ACCEPTED | Outcome.RECIPIENT | Outcome.PERMANENT:
                 if self._circuit.settle(permit, "success"):
                     metrics.circuit_succeeded(self._provider)
-            case Outcome.TRANSIENT | Outcome.UNKNOWN if not answer.is_host_only:
+            case Outcome.TRANSIENT | Outcome.UNKNOWN if answer.tells_of_provider:
                 if self._circuit.settle(permit, "failure"):
                     metrics.circuit_failed(self._provider)
             case _:

@@ -63,8 +63,16 @@ class Answer:
     """True where the recipient opted out and should not be written to again."""
     is_host_only: bool = False
     """True where it tells of this recipient's host alone (a webhook's), nothing of the provider."""
+    is_recipient_only: bool = False
+    """True where it tells of this recipient alone, as greylisting does: neutral to the provider's
+    circuit, though another provider may be tried."""
     is_bug: bool = False
     """True where our own code failed; the traceback is in the log."""
+
+    @property
+    def tells_of_provider(self) -> bool:
+        """Whether a failure counts against the provider."""
+        return not (self.is_host_only or self.is_recipient_only)
 
     def __post_init__(self) -> None:
         # The class is frozen, but this is still its making.

@@ -238,7 +238,7 @@ class Gate:
             case Outcome.ACCEPTED | Outcome.RECIPIENT | Outcome.PERMANENT:
                 wider = self.window + 1
                 self.window = None if wider >= self.max_concurrent else wider
-            case Outcome.TRANSIENT | Outcome.UNKNOWN if not answer.is_host_only:
+            case Outcome.TRANSIENT | Outcome.UNKNOWN if answer.tells_of_provider:
                 self.window = max(1, self.window // 2)
             case _:
                 pass

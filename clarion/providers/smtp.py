@@ -12,6 +12,7 @@ import ipaddress
 import re
 import ssl
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -257,7 +258,8 @@ class Smtp:
         if to:
             said = said.replace(to, mask_address(to))
         masked = mask_text(said, self._config.password.get_secret_value())
-        return meaning.ruling.answer(masked, meaning.wait_s)
+        answer = meaning.ruling.answer(masked, meaning.wait_s)
+        return replace(answer, is_recipient_only=meaning.is_recipient_only)
 
 
 FAILURES = (Refused, Unfit, *BROKEN)

@@ -52,12 +52,15 @@ class Meaning(NamedTuple):
 
     ruling: Ruling
     wait_s: float | None = None
+    is_recipient_only: bool = False
+    """Whether it tells of this recipient alone: other mail goes through the same server."""
 
 
 class _Row(NamedTuple):
     outcome: Outcome
     words: str
     wait_s: float | None = None
+    is_recipient_only: bool = False
 
 
 _THROTTLED = Outcome.THROTTLED
@@ -86,7 +89,16 @@ _TOO_FAST = _Row(_THROTTLED, "the server wants us to slow down")
 _CLOSING = _Row(_TRANSIENT, "the server is closing the connection")
 _STORAGE = _Row(_TRANSIENT, "the server has no room at the moment")
 _LATER = _Row(_TRANSIENT, "the server wants the message again, later")
-_GREYLISTED = _Row(_TRANSIENT, "the server takes a new sender's mail at the second try", GREYLIST_S)
+_GREYLISTED = _Row(
+    _TRANSIENT, "the server takes a new sender's mail at the second try", GREYLIST_S,
+    is_recipient_only=True,
+)  # fmt: skip
+_MAILBOX_BUSY = _Row(_TRANSIENT, "the recipient's mailbox is busy", is_recipient_only=True)
+_ADDRESS_UNSURE = _Row(
+    _TRANSIENT, "the server cannot tell at the moment whether the address is good",
+    is_recipient_only=True,
+)  # fmt: skip
+_WE_UNSURE = _Row(_TRANSIENT, "the server has doubts about this machine or from_address, for now")
 
 _ADDRESS = re.compile(r"\S+@\S+")
 _RATE = (
@@ -98,6 +110,7 @@ _SAYINGS: tuple[tuple[re.Pattern[str], frozenset[Stage], _Row], ...] = tuple(
     for pattern, stages, row in (
         (_RATE, Stage, _TOO_FAST),
         (r"gr[ae]y.?list", Stage, _GREYLISTED),
+        (r"client host|helo command|sender address", (Stage.MAIL, Stage.RCPT), _WE_UNSURE),
         (r"\brelay", (Stage.MAIL, Stage.RCPT), _NO_RELAY),
         (r"client host|blocked using", (Stage.GREETING, Stage.EHLO, Stage.RCPT), _BLOCKED),
     )
@@ -105,9 +118,11 @@ _SAYINGS: tuple[tuple[re.Pattern[str], frozenset[Stage], _Row], ...] = tuple(
 """What codes do not tell apart, in the words of Postfix, Exim, Exchange, Gmail and SES."""
 _FOR_GOOD = frozenset({_NO_RELAY, _BLOCKED})
 """Rows that only a refusal for good (5xx) can mean."""
+_FOR_NOW = frozenset({_WE_UNSURE})
+"""Rows that only a refusal for now (4xx) can mean."""
 
 _GENERAL: dict[str, _Row] = {
-    "4.2.1": _Row(_TRANSIENT, "the recipient's mailbox is busy"),
+    "4.2.1": _MAILBOX_BUSY,
     "4.2.2": _MAILBOX_FULL,
     "4.3.1": _STORAGE,
     "4.3.2": _LATER,
@@ -155,6 +170,8 @@ _BY_STAGE: dict[Stage, dict[str, _Row]] = {
     # RFC 5321 section 4.3.2: 550 to RCPT is about the mailbox, also without an enhanced code.
     Stage.RCPT: {
         "450": _Row(_TRANSIENT, "the recipient's mailbox cannot be reached at the moment"),
+        "4.1.1": _ADDRESS_UNSURE,
+        "4.1.2": _ADDRESS_UNSURE,
         "501": _Row(_RECIPIENT, "the server says that this is no address"),
         "550": _Row(_RECIPIENT, "the server does not know the recipient, or refuses it"),
         "551": _Row(_RECIPIENT, "the recipient is not at this server"),
@@ -184,7 +201,7 @@ def meaning_of(refusal: Refusal) -> Meaning:
     row = _row(refusal, enhanced)
     reason = f"smtp_{code}_{enhanced}" if enhanced else f"smtp_{code}"
     words = f"{row.words} ({code}{f' {enhanced}' if enhanced else ''} to {stage})"
-    return Meaning(Ruling(row.outcome, reason, words), row.wait_s)
+    return Meaning(Ruling(row.outcome, reason, words), row.wait_s, row.is_recipient_only)
 
 
 def enhanced_code(refusal: Refusal) -> str:
@@ -218,7 +235,8 @@ def _first(stage: Stage, keys: Iterable[str]) -> _Row | None:
 def _said(refusal: Refusal) -> _Row | None:
     text = _ADDRESS.sub("", refusal.text)
     for pattern, stages, row in _SAYINGS:
-        is_possible = refusal.stage in stages and (refusal.code >= 500 or row not in _FOR_GOOD)
+        never = _FOR_NOW if refusal.code >= 500 else _FOR_GOOD
+        is_possible = refusal.stage in stages and row not in never
         if is_possible and pattern.search(text):
             return row
     return None

@@ -85,9 +85,19 @@ def url_fault(url: str) -> str | None:
         return "the address is no http or https URL"
     if "@" in parts.netloc or "\\" in url:
         return "the URL holds credentials or a backslash"
+    if "[" in parts.netloc and not _is_global_form(parts.hostname):
+        return "the URL's host is no IPv6 address that can be called from everywhere"
     if port in BLOCKED_PORTS:
         return f"port {port} belongs to another protocol than HTTP"
     return None
+
+
+def _is_global_form(host: str) -> bool:
+    """Whether it is an IPv6 address without a zone, which means something on one machine alone."""
+    try:
+        return "%" not in host and ip_address(host).version == 6
+    except ValueError:
+        return False
 
 
 def was_blocked(error: BaseException) -> bool:

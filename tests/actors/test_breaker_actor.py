@@ -241,10 +241,13 @@ async def test_an_operators_word_outlives_a_crash(
     assert shown("state", wire) == number
 
 
+@pytest.mark.parametrize("whose", ["is_host_only", "is_recipient_only"])
 @pytest.mark.parametrize("outcome", [Outcome.TRANSIENT, Outcome.UNKNOWN])
-async def test_what_a_recipients_host_did_opens_no_circuit(wire: Wire, outcome: Outcome) -> None:
+async def test_what_tells_of_one_recipient_opens_no_circuit(
+    wire: Wire, outcome: Outcome, whose: str
+) -> None:
     """One dead host of many says nothing of the provider; one failure of its own does."""
-    await wire.ends(await wire.send(), Answer(outcome, "timeout", is_host_only=True))
+    await wire.ends(await wire.send(), Answer(outcome, "timeout", **{whose: True}))
     unmoved = await wire.circuit()
     await wire.ends(await wire.send(), Answer(outcome, "timeout"))
 

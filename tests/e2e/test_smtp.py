@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -126,3 +127,85 @@ async def test_a_refused_recipient_is_a_dead_letter_that_says_why(house, mail_se
     assert "no such user here" in detail
     assert "user1@" not in detail
     assert not second.commands or "MAIL" not in second.commands
+
+
+async def test_a_server_that_greylists_is_no_broken_one(house, mail_server):
+    """Its circuit stays closed, the spare takes the mail meanwhile, and known senders get in."""
+    grey, spare = await mail_server(), await mail_server()
+    greylisted = replace(
+        at_stage("RCPT", Fault.error()), code=451, message="4.7.1 Greylisted, come back later"
+    )
+    house.configure(
+        {
+            "first": grey.settings(breaker={"failure_threshold": 3, "timeout": 60.0}),
+            "second": spare.settings(),
+        },
+        {"email": ["first", "second"]},
+    )
+    clarion = await house.start()
+
+    grey.behave(greylisted)
+    strangers = await house.send_all(clarion.client, [house.email(n) for n in range(20)])
+    await clarion.client.wait_drained()
+    grey.recover()
+    known = await house.send_all(clarion.client, [house.email(n) for n in range(20, 25)])
+    stats = await clarion.client.wait_drained()
+
+    assert house.ended(stats) == {"sent": 25}
+    assert spare.deliveries == dict.fromkeys(strangers, 1)
+    assert grey.deliveries == dict.fromkeys(known, 1)
+    first = house.provider(await clarion.client.providers(), "first")
+    assert (first["state"], first["circuit"]) == ("ok", "closed")
+
+
+async def test_a_greylisted_mail_comes_back_after_its_wait(house, mail_server):
+    """Where there is no other server it waits, here as long as the settings believe at most."""
+    grey = await mail_server()
+    greylisted = replace(at_stage("RCPT", Fault.error()), code=450, message="4.2.0 Greylisted")
+    house.configure(
+        {"only": grey.settings(breaker={"failure_threshold": 1, "timeout": 60.0})},
+        {"email": {"providers": ["only"], "retry": {"retry_after_max": 0.2}}},
+    )
+    clarion = await house.start()
+
+    grey.behave(greylisted, times=1)
+    (id,) = await house.send_all(clarion.client, [house.email(1)])
+    mail = await clarion.client.wait_final(id)
+
+    assert (mail["status"], mail["attempts"]) == ("sent", 2)
+    assert "second try" in str(mail["timeline"])
+    assert not mail["possibly_duplicated"]
+
+
+IDLE_TOO_LONG = replace(at_stage("MAIL", Fault.error()), code=421, message="4.4.2 Timeout exceeded")
+
+
+@pytest.mark.parametrize("closing", [Fault.keepalive_close(), IDLE_TOO_LONG])
+async def test_a_connection_that_the_server_closed_while_idle_costs_nothing(
+    house, mail_server, closing
+):
+    """Without a word or with 421: the mail goes over a fresh one, at its first try."""
+    server = await mail_server()
+    house.configure(
+        {
+            "mail": server.settings(
+                bulkhead={"max_concurrent": 1}, breaker={"failure_threshold": 1, "timeout": 60.0}
+            )
+        },
+        {"email": ["mail"]},
+    )
+    clarion = await house.start()
+    if closing is IDLE_TOO_LONG:
+        await house.send_all(clarion.client, [house.email(1)])
+        await clarion.client.wait_drained()
+    server.behave(closing, times=1)
+
+    for n in range(2, 5):
+        await house.send_all(clarion.client, [house.email(n)])
+        await clarion.client.wait_drained()
+
+    found = [await clarion.client.get(id) for id in server.deliveries]
+    assert {(one["status"], one["attempts"]) for one in found} == {("sent", 1)}
+    assert set(server.deliveries.values()) == {1}
+    assert server.connections == 2
+    assert house.provider(await clarion.client.providers(), "mail")["circuit"] == "closed"

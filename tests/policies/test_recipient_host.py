@@ -113,6 +113,15 @@ def test_a_failure_of_the_provider_itself_goes_on_to_the_next() -> None:
     assert (verdict.due_at, verdict.tried) == (None, ("first",))
 
 
+def test_what_tells_of_one_recipient_goes_on_to_the_next_provider() -> None:
+    """A greylisting server is no reason to wait where another one may take the mail at once."""
+    grey = Answer(Outcome.TRANSIENT, "smtp_451_4.7.1", "", True, 300.0, is_recipient_only=True)
+
+    verdict = again(grey)
+
+    assert (verdict.due_at, verdict.tried) == (None, ("first",))
+
+
 @pytest.mark.parametrize(("is_host_only", "window"), [(True, 4), (False, 2)])
 def test_a_failure_of_a_host_does_not_slow_a_recovering_provider_down(
     is_host_only: bool, window: int

@@ -56,6 +56,7 @@ ANSWERS = st.builds(
     retry_after_s=st.none() | st.floats(0, 100),
     is_bug=st.booleans(),
     is_host_only=st.booleans(),
+    is_recipient_only=st.booleans(),
 )  # fmt: skip
 JOBS = st.builds(
     make_job,

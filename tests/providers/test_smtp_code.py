@@ -74,6 +74,36 @@ def test_greylisting_says_when_to_come_back() -> None:
     assert meaning_of(Refusal(Stage.CONTENT, 451, "4.3.0 Try again")).wait_s is None
 
 
+@pytest.mark.parametrize(
+    ("stage", "code", "text", "is_recipient_only"),
+    [
+        (Stage.RCPT, 450, "4.2.0 <a@b.example>: Recipient address rejected: Greylisted", True),
+        (Stage.RCPT, 451, "4.7.1 Try again later", True),
+        (Stage.CONTENT, 451, "4.7.1 Greylisting in action, please come back later", True),
+        (Stage.RCPT, 450, "4.7.1 Client host rejected: Greylisting in effect", True),
+        (Stage.RCPT, 450, "4.2.1 Mailbox busy", True),
+        (Stage.RCPT, 450, "4.1.1 <a@b.example>: unverified address", True),
+        # These meet every message.
+        (Stage.RCPT, 450, "4.7.1 Client host rejected: cannot find your hostname", False),
+        (Stage.RCPT, 450, "4.7.1 <x>: Helo command rejected: Host not found", False),
+        (Stage.RCPT, 450, "4.1.8 <x>: Sender address rejected: Domain not found", False),
+        (Stage.RCPT, 451, "4.3.0 Temporary lookup failure", False),
+        (Stage.RCPT, 452, "4.3.1 Insufficient system storage", False),
+        (Stage.RCPT, 421, "4.3.2 Shutting down", False),
+        (Stage.MAIL, 451, "4.7.1 Try again later", False),
+        (Stage.CONTENT, 451, "4.3.0 Try again", False),
+    ],
+)
+def test_what_tells_of_one_recipient_is_told_from_what_meets_all(
+    stage: Stage, code: int, text: str, is_recipient_only: bool
+) -> None:
+    """A server that greylists works; one that cannot look up names, or mistrusts us, does not."""
+    meaning = meaning_of(Refusal(stage, code, text))
+
+    assert meaning.ruling.outcome is Outcome.TRANSIENT
+    assert meaning.is_recipient_only == is_recipient_only
+
+
 def test_an_enhanced_code_of_another_class_is_not_believed() -> None:
     """A 5xx is for good, whatever it says beside that."""
     ruling = meaning_of(Refusal(Stage.RCPT, 550, "4.7.1 Try again")).ruling

@@ -367,6 +367,28 @@ async def test_a_share_is_given_back_whatever_came_of_the_call(
     assert not adapter._out
 
 
+async def test_a_thousand_hosts_share_the_slots_and_are_forgotten_afterwards(
+    receiver: WebhookLookalike, make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice each, through 32 slots: no host keeps another out, and none is remembered."""
+    here = [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 0))]
+    monkeypatch.setattr(Webhook, "lookup", lambda *_, **__: here)
+    adapter = await make(receiver.settings(max_per_host=2), max_concurrent=32)
+    slots = asyncio.Semaphore(32)
+
+    async def send(n: int) -> Answer:
+        url = f"http://h{n % 1_000}.example:{receiver.port}/hook"
+        async with slots:
+            answer: Answer = await adapter.send(outgoing(url, f"n{n}"), Wire())
+        return answer
+
+    answers = await asyncio.gather(*(send(n) for n in range(2_000)))
+
+    assert {answer.outcome for answer in answers} == {Outcome.ACCEPTED}
+    assert receiver.deliveries.total() == len(receiver.deliveries) == 2_000
+    assert not adapter._out
+
+
 # --- settings and health -----------------------------------------------------------------------
 
 

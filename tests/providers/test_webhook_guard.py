@@ -104,7 +104,8 @@ def test_an_ordinary_url_has_no_fault(url: str) -> None:
     ["ftp://example.com/", "file:///etc/passwd", "gopher://x/", "https://", "https:///x",
      "https://user@example.com/", "https://user:secret@example.com/", "https://a@b@127.0.0.1/",
      "https://example.com\\@127.0.0.1/", "http://example.com:22/", "http://example.com:25/",
-     "http://example.com:6379000/", "http://example.com:x/", "http://[::1", "example.com", ""],
+     "http://example.com:6379000/", "http://example.com:x/", "http://[::1", "example.com", "",
+     "https://[fe80::1%25eth0]/", "https://[2606:4700::1111%1]/", "https://[v1.x]/"],
 )  # fmt: skip
 def test_a_url_of_another_kind_is_refused_before_any_look_up(url: str) -> None:
     """Other schemes, credentials, ports of other protocols."""
