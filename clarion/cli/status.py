@@ -84,7 +84,7 @@ def show_notification(out: Output, notification: Mapping[str, Any]) -> None:
     if timeline:
         out.line("")
         rows = [[each.get(name) for name in _TIMELINE] for each in timeline]
-        out.table(Table(_TIMELINE, rows, is_filled=True, notes=[_said(each) for each in timeline]))
+        out.table(Table(_TIMELINE, rows, is_filled=True, notes=_notes(timeline)))
 
 
 def show_outcome(out: Output, notification: Mapping[str, Any]) -> None:
@@ -104,11 +104,21 @@ def _by(notification: Mapping[str, Any]) -> str:
     return (f"{',' if is_live else ''} {by} {provider}" if provider else "") + twice
 
 
-def _said(event: Mapping[str, Any]) -> list[str]:
-    """Return what stands under an event: the provider's words, and why it was that provider."""
+def _notes(timeline: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return what stands under each event; what the event before has told is not told again."""
+    notes, before = [], ""
+    for event in timeline:
+        detail = str(event.get("detail") or "")
+        notes.append(_said(event, detail if detail != before else ""))
+        before = detail
+    return notes
+
+
+def _said(event: Mapping[str, Any], detail: str) -> list[str]:
+    """Return the provider's words, and why it was that provider."""
     over, why = _passed_over(event.get("considered")), event.get("why")
     return [
-        *([str(event["detail"])] if event.get("detail") else []),
+        *([detail] if detail else []),
         *([f"chosen: {why}"] if why else []),
         *([f"passed over: {over}"] if over else []),
     ]

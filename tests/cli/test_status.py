@@ -221,3 +221,21 @@ async def test_a_story_has_no_columns_that_say_nothing(there: Any, run: Any) -> 
 
     heading = next(line for line in ran.out.splitlines() if "event" in line)
     assert heading.split() == ["at", "event"]
+
+
+async def test_a_story_says_the_same_words_once(there: Any, run: Any) -> None:
+    """The end of a notification repeats what its last call was told."""
+    at = "2026-01-01T00:00:00.000Z"
+    call = {"at": at, "event": "call", "detail": "written to a file", "why": "first in the route"}
+    end = {"at": at, "event": "sent", "detail": "written to a file"}
+    told = {"id": ID, "channel": "email", "to": "ada@example.com", "status": "sent"}
+    there.answer(f"GET /v1/notifications/{ID}", {**told, "timeline": [call, end]})
+
+    ran = await run("status", ID)
+
+    assert ran.out.count("written to a file") == 1
+    assert ran.out.splitlines()[-3:] == [
+        "    written to a file",
+        "    chosen: first in the route",
+        f"{at}  sent",
+    ]
