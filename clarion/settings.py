@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from clarion.domain.notification import Channel
+from clarion.domain.submission import fault_of_text
 from clarion.errors import Fault, SettingsError
 from clarion.providers.registry import UnknownKind, UnusableKind, adapter_class
 from clarion.providers.setting import AdapterConfig
@@ -296,6 +297,11 @@ def _check_hook(name: str, hook: HookTable | None, draft: _Draft, faults: Faults
     if channel is not None and channel not in draft.channels:
         hint = near(channel, list(draft.channels))
         faults.add(f"{path}.notification.channel", f"there is no [channels.{channel}]{hint}")
+        channel = None
+    for field, text in mapping.literals.items():
+        detail = fault_of_text(field, text, channel or "")
+        if detail is not None:
+            faults.add(f"{path}.notification.{field}", detail)
 
 
 def _check_credential(path: str, hook: HookTable, faults: Faults) -> None:

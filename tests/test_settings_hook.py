@@ -92,3 +92,26 @@ def test_the_name_of_a_hook_can_stand_in_a_url(tmp_path):
     )
 
     assert set(found) == {"hooks.a b", "hooks.c.notification"}
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "told"),
+    [
+        ("to", "nobody", "@"),
+        ("priority", "urgent", "must be one of critical, high"),
+        ("delivery", "once", "must be one of at_least_once"),
+        ("send_at", "tomorrow", ""),
+        ("reference", "r" * 201, "200"),
+        ("channel", "emial", "did you mean 'email'"),
+    ],
+)
+def test_what_every_notification_would_be_refused_for_is_told_at_the_start(
+    tmp_path, field, text, told
+):
+    """A field without an expression is the same for every payload; not when an alert is on."""
+    hook = {"token": TOKEN, "notification": {**FIXED, field: text}}
+
+    found = faults(tmp_path, alerts=hook)
+
+    assert list(found) == [f"hooks.alerts.notification.{field}"]
+    assert told in found[f"hooks.alerts.notification.{field}"]

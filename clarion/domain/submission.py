@@ -166,6 +166,20 @@ _read_key = _line(MAX_KEY)
 _TREES = frozenset({"data", "metadata", "headers"})
 
 
+def fault_of_text(name: str, text: str, channel: str = "") -> str | None:
+    """Say what is wrong with the text of one field by itself; None where nothing is.
+
+    An address is looked at where its channel is known.
+    """
+    try:
+        value = _READERS[name](text)
+        if name == "to" and channel:
+            parse_address(channel, value)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 class _Form:
     """The fields of one request: first each for itself, then what they mean together."""
 

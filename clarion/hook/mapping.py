@@ -64,6 +64,15 @@ class PayloadMapping:
                 yield found
 
     @property
+    def literals(self) -> dict[str, str]:
+        """The fields that are the same for every payload, as they will be."""
+        return {
+            name: field.literal if name in _LONG_TEXTS else _one_line(field.literal)
+            for name, field in self.fields.items()
+            if isinstance(field, Text) and field.literal is not None
+        }
+
+    @property
     def _is_for_items(self) -> bool:
         return self.when is not None and bool(self.when.names & {"item", "index"})
 

@@ -9,7 +9,6 @@ Exit code 1 if a promise is broken.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import tempfile
@@ -230,9 +229,4 @@ def run() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(run())
-    except BrokenPipeError:
-        # Whoever read has seen enough; what Python would flush at its end has no reader.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(INTERRUPTED)
+    sys.exit(run())
