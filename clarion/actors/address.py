@@ -377,10 +377,11 @@ class Address:
     def _close_door(self) -> None:
         """Take nothing more in; pykka's order: unregistered and dead before on_stop runs."""
         self._envelope = None
-        self.mailbox.close()
+        # In this order: a thread that finds the reference alive must find the mailbox open.
         if self.actor_ref is not None and self.actor_ref.is_alive():
             pykka.ActorRegistry.unregister(self.actor_ref)
             self.actor_ref.actor_stopped.set()
+        self.mailbox.close()
 
     def _bury_all(self) -> None:
         """Answer everyone who would wait in vain; whatever it was that ended us."""

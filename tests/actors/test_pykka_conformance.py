@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import pykka
 import pytest
 
+from clarion.actors.mailbox import Mailbox
 from clarion.actors.runtime import Actor, Reply, Runtime, handles
 from clarion.errors import ClarionError
 from clarion.policies.clock import SystemClock
@@ -310,6 +311,23 @@ def test_a_stopped_actor_is_dead_to_everyone(echo):
     with pytest.raises(pykka.ActorDeadError):
         echo.proxy()
     assert echo.stop(timeout=BOUND_S) is False
+
+
+def test_an_actor_is_dead_before_its_inbox_refuses(monkeypatch):
+    """A thread between the two gets the answer of a dead actor, and no exception out of `ask`."""
+    engine, seen = ClarionEngine(), []
+    ref = engine.start(Body)
+    close = Mailbox.close
+
+    def look(mailbox: Mailbox) -> None:
+        close(mailbox)
+        seen.append(attempt(lambda: ref.stop(block=False)))
+
+    monkeypatch.setattr(Mailbox, "close", look)
+    ref.stop(timeout=BOUND_S)
+    engine.stop()
+
+    assert [each.get(timeout=BOUND_S) for each in seen[:1]] == [False]
 
 
 def test_every_stop_that_is_under_way_succeeds(echo):

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
     not Path("/proc/self/fd").exists(), reason="memory and connections are read from /proc"
 )
 
-ROUNDS = int(os.environ.get("CLARION_FUZZ_EXAMPLES", "10"))
+ROUNDS = int(os.environ.get("CLARION_FUZZ_EXAMPLES", "6"))
 SEED = 1
 QUIET_S = 0.3
 """A server that says nothing for so long waits for the rest of the request."""
