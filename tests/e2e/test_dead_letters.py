@@ -15,6 +15,7 @@ from clarion.storage.store import SqliteStore
 from clarion.testing import Fault, free_port
 
 SLOTS = 8
+CROWD = 60
 
 
 async def with_dead_letters(house, n, **settings):
@@ -76,6 +77,41 @@ async def test_a_redrive_delivers_every_dead_letter_once(house):
     assert one["possibly_duplicated"] is False
     left = await clarion.client.request("GET", "/v1/dead-letters")
     assert left.body["items"] == []
+
+
+async def test_a_redrive_moves_only_what_its_filter_finds(house):
+    """By reason, by provider, by channel and by the time of the end, over several lanes."""
+    mail, text = await house.sendgrid(), await house.twilio()
+    house.configure(
+        {"mail": mail.settings(), "text": text.settings()}, {"email": ["mail"], "sms": ["text"]}
+    )
+    clarion = await house.start()
+    mail.behave(Fault.error(400))
+    text.behave(Fault.error(400, code=21211))
+    mails = await house.send_all(clarion.client, [house.email(k) for k in range(3)])
+    await clarion.client.wait_drained()
+    texts = await house.send_all(clarion.client, [house.sms(k) for k in range(3)])
+    await clarion.client.wait_drained()
+    mail.recover()
+    text.recover()
+    between = (await clarion.client.get(texts[0]))["created_at"]
+    moved = []
+
+    for wanted in (
+        {"until": "2020-01-01T00:00:00Z"}, {"provider": "mail", "reason": "recipient"},
+        {"channel": "sms", "provider": "mail"}, {"provider": "mail", "since": between},
+        {"reason": "recipient"}, {"until": between},
+    ):  # fmt: skip
+        matched = (await redrive(clarion, dry_run=True, **wanted))["matched"]
+        begun = await redrive(clarion, rate=1000, **wanted)
+        ended = await until_ended(house, clarion, begun["id"])
+        await clarion.client.wait_drained()
+        sent = [text.deliveries.total(), mail.deliveries.total()]
+        moved.append((matched, ended["moved"], *sent))
+
+    assert moved == [(0, 0, 0, 0)] * 4 + [(3, 3, 3, 0), (3, 3, 3, 3)]
+    assert len(text.deliveries) == 3
+    assert set(mail.deliveries) == set(mails)
 
 
 async def test_a_redrive_keeps_its_rate(house):
@@ -268,6 +304,14 @@ async def test_a_redrive_of_100_000_does_not_delay_fresh_traffic(house):
         await provider.wait_for(lambda one=one: provider.deliveries[one["id"]] == 1)
         assert list(provider.deliveries).index(one["id"]) - before <= slack
 
+    begun = len(provider.deliveries)
+    crowd = await house.send_all(clarion.client, [house.email(k) for k in range(CROWD)])
+    await provider.wait_for(lambda: all(provider.deliveries[id_] for id_ in crowd))
+    order = list(provider.deliveries)[begun:]
+    places = [order.index(id_) for id_ in crowd]
+    between = max(places) - min(places) + 1 - CROWD
+
+    assert between <= CROWD // 4 + 2 * SLOTS  # Four turns of five are theirs.
     waiting = (await clarion.client.stats())["by_status"]["queued"]
     assert waiting > 500  # It had something to pass.
 
@@ -286,12 +330,15 @@ async def test_a_person_decides_about_an_unknown_one(house, verb, status, sends)
     one = await clarion.client.post(**house.email(1, delivery="at_most_once"))
     assert (await clarion.client.wait_final(one["id"]))["status"] == "unknown"
     path = f"/v1/notifications/{one['id']}/resolve"
+    await clarion.client.request("POST", "/v1/queues/email/pause")
 
     resolved = await clarion.client.request("POST", path, json={"as": verb})
+    await clarion.client.request("POST", "/v1/queues/email/resume")
     final = await clarion.client.wait_final(one["id"])
     again = await clarion.client.request("POST", path, json={"as": verb})
 
     assert resolved.status == 200, resolved.body
+    assert resolved.body["possibly_duplicated"] == (verb == "retry")
     assert (final["status"], final["possibly_duplicated"]) == (status, verb == "retry")
     assert provider.deliveries[one["id"]] == sends
     assert again.status == 409
