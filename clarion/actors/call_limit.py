@@ -17,6 +17,9 @@ LATE_S = 0.25
 """A timer that late tells that the loop was blocked, or the process stopped for a while."""
 READING_S = 0.1
 """How long calls have then, for answers that came meanwhile and that nobody could read."""
+READINGS = 5
+"""How often that is granted in a row: it may be stopped again, but a loop that is always late is
+no reason to wait for ever."""
 
 
 class CallLimit:
@@ -26,7 +29,9 @@ class CallLimit:
         self._limit_s = limit_s
         self._running: deque[Deadline] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._has_waited = False
+        self._due_at = 0.0
+        """When the timer should fire."""
+        self._readings = 0
 
     def __call__(self) -> Deadline:
         """Return the limit of one call: a context in which its task raises TimeoutError."""
@@ -40,20 +45,26 @@ class CallLimit:
         deadline.at = loop.time() + self._limit_s
         running.append(deadline)
         if self._timer is None:
-            self._timer = loop.call_at(deadline.at, self._strike, loop)
+            self._set_timer(loop, deadline.at)
 
     def _strike(self, loop: asyncio.AbstractEventLoop) -> None:
         running, now = self._running, loop.time()
         while running and running[0].is_over:
             running.popleft()
-        if running and now > running[0].at + LATE_S and not self._has_waited:
-            self._has_waited = True
-            self._timer = loop.call_later(READING_S, self._strike, loop)
+        if running and now > self._due_at + LATE_S and self._readings < READINGS:
+            self._readings += 1
+            self._set_timer(loop, now + READING_S)
             return
-        self._has_waited = False
+        self._readings = 0
         while running and (running[0].is_over or running[0].at <= now + CLOCK_GRAIN_S):
             running.popleft().strike()
-        self._timer = loop.call_at(running[0].at, self._strike, loop) if running else None
+        self._timer = None
+        if running:
+            self._set_timer(loop, running[0].at)
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
+        self._due_at = at
+        self._timer = loop.call_at(at, self._strike, loop)
 
 
 class Deadline:

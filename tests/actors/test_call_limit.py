@@ -101,3 +101,32 @@ async def test_an_answer_that_came_while_the_process_was_stopped_is_read():
         await silent
     ours.close()
     theirs.close()
+
+
+async def test_an_answer_is_read_though_the_process_was_stopped_again_at_once():
+    """The time that it had for reading went by in the second stop."""
+    limit, (ours, theirs) = CallLimit(0.05), socket.socketpair()
+    ours.setblocking(False)
+
+    async def receive() -> bytes:
+        with limit():
+            return await asyncio.get_running_loop().sock_recv(ours, 8)
+
+    answered = asyncio.create_task(receive())
+    await asyncio.sleep(0)
+    time.sleep(0.4)
+    await asyncio.sleep(0.01)  # It goes on, for less than it has for reading.
+    theirs.send(b"accepted")
+    time.sleep(0.4)
+
+    assert await answered == b"accepted"
+    ours.close()
+    theirs.close()
+
+
+async def test_a_loop_that_is_always_late_ends_calls_all_the_same(monkeypatch):
+    """Else a call there would never be over."""
+    monkeypatch.setattr("clarion.actors.call_limit.LATE_S", -1.0)
+
+    with pytest.raises(TimeoutError):
+        await call(CallLimit(0.01))
