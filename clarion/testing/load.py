@@ -7,12 +7,15 @@ is once. They take what the server says of itself and what the look-alikes saw.
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import aiohttp
 
 from clarion.domain.notification import Delivery, Status
+from clarion.testing.clarion_process import ClarionProcess
 from clarion.testing.client import ApiAnswer, ClarionClient
 
 Body = Mapping[str, Any]
@@ -113,6 +116,24 @@ async def read_all(client: ClarionClient) -> dict[str, Any]:
         if page.body["next"] is None:
             return found
         cursor = f"&cursor={page.body['next']}"
+
+
+async def recount_apart(process: ClarionProcess) -> list[str]:
+    """Have `clarion check --recount` look at what a process left, and return what is wrong."""
+    checked = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "clarion", "check", "--recount", "--json",
+        cwd=process.directory, env=process.environment,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await checked.communicate()
+    if not out:
+        return [err.decode()]
+    checks = json.loads(out)["checks"]
+    # Not the others: how much room the disk of a test has is no concern of it.
+    found = {each["name"]: each for each in checks if each["name"] in ("storage", "counts")}
+    if found.keys() != {"storage", "counts"}:
+        return [f"not looked at: {checks}"]
+    return [f"{name}: {each['detail']}" for name, each in found.items() if not each["ok"]]
 
 
 def audit(
