@@ -36,6 +36,7 @@ from clarion.actors.messages import Drain, Snapshot, StorageChanged
 from clarion.actors.provider import Desk, Provider
 from clarion.actors.queue import Queue
 from clarion.actors.redrive import Redriver
+from clarion.actors.retention import Retention
 from clarion.actors.runtime import CrashReport, Ref, Runtime
 from clarion.actors.supervisor_messages import ActorCrashed
 from clarion.domain.representation import represent_accepted
@@ -142,7 +143,8 @@ class Engine:
     async def start(self) -> None:
         """Open the store and start every actor. Raises: StoreLocked, StorageUnavailable."""
         self._store.open()
-        blueprint.remember_controls(self._memory, self.settings, await self.reader.controls())
+        controls = await self.reader.controls()
+        blueprint.remember_controls(self._memory, self.settings, controls, self.clock)
         self._writer = self._start_writer()
         # No await from here on: every address is there before the first message is handled.
         self._spawn("journal", partial(self._make_journal, self._writer))
@@ -154,6 +156,7 @@ class Engine:
         for route in self._routes:
             self._spawn(f"queue:{route.channel}", partial(self._make_queue, route))
         self._spawn("redrive", self._make_redriver)
+        self._spawn("retention", self._make_retention)
         if self._around.is_loop_watched:
             self.runtime.watch_loop()
         self._hung_check = asyncio.create_task(self._watch_hung(), name="hung-check")
@@ -269,6 +272,14 @@ class Engine:
     def _make_redriver(self) -> Redriver:
         return Redriver(
             journal=self.runtime.ref("journal"), queue_of=self._queue_of, clock=self.clock
+        )
+
+    def _make_retention(self) -> Retention:
+        return Retention(
+            journal=self.runtime.ref("journal"),
+            retention_days=self.settings.defaults.retention_days,
+            clock=self.clock,
+            metrics=self.metrics,
         )
 
     # --- crashes ---------------------------------------------------------------------------

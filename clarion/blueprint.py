@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from clarion.actors.blocking import on_the_loop
@@ -29,6 +31,9 @@ from clarion.settings import SQLITE, ChannelSettings, ProviderSettings, Settings
 
 _FORCED = {"open": "forced_open", "close": "disabled"}
 """An operator's word for a breaker -> the state that it restores."""
+
+LONGEST_PAUSE_S = 24 * 3600.0
+"""A pause of a provider that seems longer comes from a clock that was wrong."""
 
 Controls = dict[tuple[str, str], tuple[str, str, float]]
 """(kind, name) -> (value, who, at): the operators' decisions, from the store."""
@@ -155,14 +160,30 @@ def receipt_readers(settings: Settings) -> dict[str, ReceiptReader]:
     return {name: reader for name, reader in found.items() if reader is not None}
 
 
-def remember_controls(memory: Memory, settings: Settings, controls: Controls) -> None:
-    """Take over what operators decided in an earlier life; their word wins over the settings."""
+def remember_controls(memory: Memory, settings: Settings, controls: Controls, clock: Clock) -> None:
+    """Take over what was decided in an earlier life; an operator's word wins over the settings."""
     memory.disabled.update(name for name, each in settings.providers.items() if not each.enabled)
     for (kind, name), (value, _who, _at) in controls.items():
         if kind == "provider":
             (memory.disabled.add if value == "disabled" else memory.disabled.discard)(name)
         elif kind == "breaker" and value in _FORCED:
             memory.reports[name] = CircuitReport(name, _FORCED[value], 0, None, 0)
+    for (kind, name), (value, _who, at) in controls.items():
+        if kind == "pause" and name in settings.providers:
+            _, _, steered_at = controls.get(("breaker", name), ("", "", 0.0))
+            if steered_at < at:
+                _remember_pause(memory, name, value, clock)
+
+
+def _remember_pause(memory: Memory, name: str, value: str, clock: Clock) -> None:
+    left_s = 0.0
+    with suppress(ValueError):
+        left_s = min(float(value) - clock.now(), LONGEST_PAUSE_S)
+    if left_s > 0:
+        until = clock.monotonic() + left_s
+        report = memory.reports.get(name) or CircuitReport(name, "closed", 0, None, 0)
+        memory.reports[name] = replace(report, throttled_until=until)
+        memory.kept_pauses[name] = until
 
 
 def _index_routes(routes: Sequence[RoutePlan]) -> Mapping[str, tuple[str, ...]]:

@@ -160,7 +160,7 @@ def test_what_operators_decided_wins_over_the_settings(tmp_path):
         ("queue", "email"): ("paused", "ada", 1.0),
     }
 
-    blueprint.remember_controls(memory, settings, controls)
+    blueprint.remember_controls(memory, settings, controls, SystemClock())
 
     assert memory.disabled == {"off", "stopped"}
     assert {name: report.state for name, report in memory.reports.items()} == {

@@ -20,6 +20,7 @@ from clarion.actors.supervisor_messages import (
     Freed,
     HealthChecked,
     LaneReport,
+    ProviderStarted,
     Ready,
 )
 from clarion.domain.notification import Call, Content, Delivery, Job, JobState, Priority
@@ -87,6 +88,10 @@ class Circuit(Actor):
         )
 
 
+class Sleeper(Actor):
+    """A provider that does nothing."""
+
+
 class House:
     """A Supervisor over two lanes that share one provider of one slot."""
 
@@ -130,7 +135,9 @@ class House:
         )  # fmt: skip
         for channel, wanted in wants.items():
             self._lane(channel, wanted)
+        self._child("provider:shared", Sleeper)
         self._child("breaker:shared", lambda: Circuit("shared", self))
+        self.root().tell(ProviderStarted("shared"))
 
     def _lane(self, channel: str, wanted: Wants) -> None:
         self.heard[channel] = asyncio.Queue()

@@ -85,6 +85,7 @@ class Breaker(Actor):
             state=report.state, remaining_s=remaining_s, open_count=report.open_count
         )
         self._throttled_until = report.throttled_until
+        self._throttled_in_a_row = report.throttled_in_a_row
         self._misconfigured_until = report.misconfigured_until
         self._misconfigured_detail = report.misconfigured_detail
 
@@ -211,7 +212,8 @@ class Breaker(Actor):
         now = self._circuit.snapshot()
         return CircuitReport(
             self._provider, now.state, now.failures, now.retry_at, now.open_count,
-            self._throttled_until, self._misconfigured_until, self._misconfigured_detail,
+            self._throttled_until, self._throttled_in_a_row, self._misconfigured_until,
+            self._misconfigured_detail,
         )  # fmt: skip
 
     def _changed(self, old: str, new: str) -> None:

@@ -91,7 +91,7 @@ class Journal(Actor):
         """Hand a command to the writer; its result comes back with a later `Committed`."""
         self._writer.submit(message)
 
-    @handles(command.Load, command.Sweep, command.SetControl, command.Receive)
+    @handles(command.Load, command.Sweep, command.SetControl, command.Receive, command.Purge)
     def submit_asked(self, message: command.Command) -> object:
         """Hand a command to the writer; whoever asked is answered after the commit."""
         if message.reply is None:

@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pykka.messages import _ActorStop as Stop
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
         def __init__(self, message: Any, reply_to: Reply | None = None) -> None: ...
 else:
     from pykka._envelope import Envelope
+
+T = TypeVar("T")
 
 __all__ = ["Envelope", "Mailbox", "Stop", "bury", "fail"]
 
@@ -141,6 +143,15 @@ class Mailbox:
         if self._intake:
             return self._intake.popleft()
         return None
+
+    def withdraw(self, kind: type[T]) -> list[T]:
+        """Take out what was told of a kind of internal messages, in order; on the loop."""
+        taken = [each.message for each in self._internal if type(each.message) is kind]
+        if taken:
+            left = [each for each in self._internal if type(each.message) is not kind]
+            self._internal.clear()
+            self._internal.extend(left)
+        return taken
 
     async def wait(self) -> None:
         """Wait until there is something to take."""

@@ -59,6 +59,9 @@ class Parent(Actor):
     def liveness_changed(self) -> None:
         """Be told that a child is given up for now, or counted on again."""
 
+    def child_down(self, name: str) -> None:
+        """Be told that a child crashed and will be restarted."""
+
     def see_to_children(self) -> None:
         """Go on with the restarts that a forerunner had begun."""
         for name in sorted(self._children.restarting):
@@ -70,6 +73,7 @@ class Parent(Actor):
     def child_crashed(self, message: ActorCrashed) -> None:
         """Restart a child after its back-off; over budget, give it up for now and go slow."""
         decision = self._children.crashed(message.name, self._clock.monotonic())
+        self.child_down(message.name)
         delay_s = SLOW_RETRY_S if decision.is_over else decision.delay_s
         log.warning(
             "actor_restart_planned",

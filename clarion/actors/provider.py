@@ -26,7 +26,7 @@ from clarion.actors.call_limit import CallLimit
 from clarion.actors.call_messages import Deliver, Lingering, ProbeHealth, Record
 from clarion.actors.messages import Internal, Settled, Snapshot
 from clarion.actors.runtime import Actor, Ref, handles
-from clarion.actors.supervisor_messages import HealthChecked
+from clarion.actors.supervisor_messages import HealthChecked, ProviderStarted
 from clarion.domain.notification import Call
 from clarion.domain.outcome import Answer, Health, Outcome
 from clarion.errors import ActorDead
@@ -111,6 +111,7 @@ class Provider(Actor):
             self._retire(old)
         if self._times.health_every_s > 0:
             self.context.later(self._times.health_every_s, _CheckHealth())
+        self._supervisor.tell(ProviderStarted(self._provider))
 
     def on_stop(self) -> None:
         """Let the session close after its last call."""

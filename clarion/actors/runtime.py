@@ -11,7 +11,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -29,6 +29,8 @@ __all__ = [
     "NO_REPLY", "Actor", "ActorStatistics", "Context", "Crash", "CrashReport", "InjectedCrash",
     "LoopWatchdog", "Quarantined", "Ref", "Reply", "Runtime", "TimerHandle", "handles",
 ]  # fmt: skip
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -137,6 +139,10 @@ class Runtime:
         Raises: NotFound.
         """
         self._address(name).restart()
+
+    def withdraw(self, name: str, kind: type[T]) -> list[T]:
+        """Take back the messages of a kind that an actor has not begun with. Raises: NotFound."""
+        return self._address(name).mailbox.withdraw(kind)
 
     def interrupt(self, name: str) -> None:
         """Turn what an actor is waiting for in a handler (or `on_start`) into a crash.

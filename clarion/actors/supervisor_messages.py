@@ -53,6 +53,8 @@ class CircuitReport(Internal):
     """Openings in a row without a close: the exponent of the open time."""
     throttled_until: float | None = None
     """Monotonic; set by a THROTTLED answer."""
+    throttled_in_a_row: int = 0
+    """THROTTLED answers without a success in between: the exponent of a pause of our own."""
     misconfigured_until: float | None = None
     """Monotonic; set by a MISCONFIGURED answer, until a real send succeeds."""
     misconfigured_detail: str = ""
@@ -95,6 +97,13 @@ class SetBreaker(Request):
     name: str
     action: str
     who: str = "api"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderStarted(Internal):
+    """Provider -> Supervisor: a session is open, calls may come."""
+
+    provider: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,22 +95,13 @@ def recount_all(settings: Settings) -> Finding:
 
 
 def _judge(differences: Sequence[Difference]) -> Finding:
-    # Purges remove rows and leave the counts, so only what nothing explains is wrong.
-    wrong = [each for each in differences if each.found > each.counted or _is_live(each.status)]
-    if not wrong:
-        purged = f"; {len(differences)} higher, as a purge leaves them" if differences else ""
-        return Finding("counts", True, f"they agree with the rows{purged}")
+    if not differences:
+        return Finding("counts", True, "they agree with the rows, and with what retention removed")
     told = "; ".join(
         f"{each.channel} {each.status}: {each.counted} counted, {each.found} found"
-        for each in wrong
+        for each in differences
     )
     return Finding("counts", False, told, "keep a copy of the database and report this")
-
-
-def _is_live(status: str) -> bool:
-    from clarion.domain.notification import LIVE
-
-    return status in LIVE
 
 
 def try_disk(settings: Settings) -> Finding:

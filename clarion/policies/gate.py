@@ -1,9 +1,9 @@
 """The gate of one provider: all that decides whether it may take one more call now.
 
-In this order: known (its breaker has reported), alive, enabled, configured, not throttled, circuit,
-slots (the bulkhead, or the smaller window of the slow-start ramp), tokens. Slots are sets of calls,
-never counters, so that they can be rebuilt from reports and freed twice without harm. Instants
-are monotonic seconds.
+In this order: known (it has started, and its breaker has reported), alive, enabled, configured, not
+throttled, circuit, slots (the bulkhead, or the smaller window of the slow-start ramp), tokens.
+Slots are sets of calls, never counters, so that they can be rebuilt from reports and freed twice
+without harm. Instants are monotonic seconds.
 
 Slow start: after the circuit closes, the window is one call, grows by one with each success and
 halves with each failure, up to `max_concurrent`; never by the clock.
@@ -121,7 +121,7 @@ class Gate:
 
     def _shut_reason(self, now: float) -> str | None:
         if not self.is_known:
-            return "its breaker has not reported yet"
+            return "it has not started yet"
         if not self.is_alive:
             return "its actor is down"
         if not self.is_enabled:

@@ -337,6 +337,30 @@ class SetControl(Command):
 
 
 @dataclass(slots=True, eq=False)
+class Purge(Command):
+    """Remove records that ended before `before`, out of the next `limit` ones behind id `after`.
+
+    "" begins a pass, which forgets old redrives too. Live ones stay, and dead letters of channels
+    in which a redrive runs. Expired idempotency keys go as well. Result: `PurgedRows`.
+    """
+
+    after: str
+    before: float
+    limit: int
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class PurgedRows:
+    """What a `Purge` removed."""
+
+    gone: dict[tuple[str, str], int]
+    """(channel, status) -> how many."""
+    after: str | None
+    """Where to go on; None at the end."""
+
+
+@dataclass(slots=True, eq=False)
 class Discard(Command):
     """Poison: end the row `id` that could not be decoded or keeps killing its actor."""
 
@@ -347,6 +371,6 @@ class Discard(Command):
 __all__ = [
     "Accept", "AcceptedRow", "BringForward", "Call", "Cancel", "CancelResult", "Command",
     "ConflictRow", "Content", "Defer", "Discard", "EndedRow", "Expire", "Intend", "Load",
-    "LoadTimers", "LoadedLane", "Promote", "ProviderCall", "Receive", "Received", "Refill",
-    "ReplayedRow", "SetControl", "Settle", "Sweep",
+    "LoadTimers", "LoadedLane", "Promote", "ProviderCall", "Purge", "PurgedRows", "Receive",
+    "Received", "Refill", "ReplayedRow", "SetControl", "Settle", "Sweep",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from clarion.storage.row import counted_as
-from clarion.storage.schema import counts, jobs, notifications
+from clarion.storage.schema import counts, jobs, notifications, purged
 from clarion.storage.statement import prepare
 from clarion.storage.transaction import ACCEPTED
 
@@ -28,10 +28,12 @@ ENDED = prepare(
 )
 ALL = prepare(select(notifications.c.channel, func.count()).group_by(notifications.c.channel))
 
+PURGED = prepare(select(purged.c.channel, purged.c.status, purged.c.n))
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A count that the rows do not confirm; more counted than found is what a purge leaves."""
+    """A count that the rows, and what retention has removed of them, do not confirm."""
 
     channel: str
     status: str
@@ -66,5 +68,8 @@ def _count_rows(connection: sqlite3.Connection) -> Counter[tuple[str, str]]:
     for channel, status, n in connection.execute(ENDED):
         found[channel, status] += n
     for channel, n in connection.execute(ALL):
+        found[channel, ACCEPTED] += n
+    for channel, status, n in connection.execute(PURGED):
+        found[channel, status] += n
         found[channel, ACCEPTED] += n
     return found

@@ -237,6 +237,19 @@ interventions = Table(
 """What people did about notifications that had ended: redriven, discarded, resolved."""
 
 
+purged = Table(
+    "purged",
+    metadata,
+    Column("channel", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("n", Integer, nullable=False),
+    PrimaryKeyConstraint("channel", "status"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""How many ended notifications retention has removed: what the counts have more than the rows."""
+
+
 def _index(name: str, *columns: Column[Any], where: str | None = None) -> Index:
     condition = None if where is None else text(where)
     return Index(name, *columns, sqlite_where=condition, postgresql_where=condition)

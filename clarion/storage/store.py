@@ -1,8 +1,8 @@
 """The SQLite store: opens the file, holds the one writing transaction, applies commands to it.
 
 What a command does stands in `acceptance`, `delivery`, `ending`, `receipt`, `redrive`,
-`dead_letter`, `lane` and `sweep`; when a transaction begins and ends is the business of `writer`,
-which also owns the thread.
+`dead_letter`, `lane`, `purge` and `sweep`; when a transaction begins and ends is the business of
+`writer`, which also owns the thread.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from clarion.storage import (
     delivery,
     ending,
     lane,
+    purge,
     receipt,
     redrive,
     redrive_command,
@@ -60,6 +61,7 @@ _HANDLERS: dict[type[command.Command], Callable[[Transaction, Any], Any]] = {
     command.Refill: lane.refill,
     command.LoadTimers: lane.load_timers,
     command.SetControl: set_control,
+    command.Purge: purge.purge,
     redrive_command.BeginRedrive: redrive.begin,
     redrive_command.LoadRedrives: redrive.load_running,
     redrive_command.CancelRedrive: redrive.cancel,

@@ -193,13 +193,10 @@ class Metrics:
         self._duplicates = self._counter(
             "possible_duplicates", "Notifications that may have been sent twice.", "channel"
         )
-        self._dead = self._counter(
-            "dead_letters", "Notifications that failed for good.", "channel", "reason"
-        )
+        self._dead = self._counter("dead_letters", "What failed for good.", "channel", "reason")
+        self._purged = self._counter("notifications_purged", "Removed by retention.", "channel")
         self._receipts = self._counter("receipts", "What providers told.", "provider", "result")
-        self._restarts = self._counter(
-            "actor_restarts", "Crashes of an actor that ended in a fresh instance.", "actor"
-        )
+        self._restarts = self._counter("actor_restarts", "Crashes, and fresh instances.", "actor")
         self._measure_times()
         self._show_states()
         self._gauge("build_info", "The running version; always 1.", "version")[
@@ -278,6 +275,10 @@ class Metrics:
     def dead_letters(self, channel: str, reason: str) -> Counter:
         """Count notifications that failed for good."""
         return self._dead[channel, reason]
+
+    def purged(self, channel: str) -> Counter:
+        """Count records that were removed after `defaults.retention_days`."""
+        return self._purged[channel,]
 
     def receipts(self, provider: str, result: str) -> Counter:
         """Count receipts by what became of them."""

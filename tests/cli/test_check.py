@@ -162,17 +162,24 @@ def test_counts_that_disagree_with_the_rows_are_found(house: Path) -> None:
     assert found["counts"]["detail"] == "email queued: 3 counted, 0 found"
 
 
-def test_counts_that_a_purge_left_higher_are_fine(house: Path) -> None:
-    """A purge removes rows and never lowers what was once counted."""
+def test_counts_of_what_retention_removed_are_fine(house: Path) -> None:
+    """Retention removes rows, notes how many, and never lowers what was once counted."""
     path = create_store(house)
     with sqlite3.connect(path) as connection:
         connection.execute("INSERT INTO counts VALUES ('local', 'email', 'sent', 3)")
+        connection.execute("INSERT INTO counts VALUES ('local', 'email', 'accepted', 3)")
+        connection.execute("INSERT INTO purged VALUES ('email', 'sent', 2)")
     connection.close()
 
     code, found = check(house, "--recount")
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE purged SET n = 3")
+    connection.close()
+    mended, _ = check(house, "--recount")
 
-    assert code == 0
-    assert "purge" in found["counts"]["detail"]
+    assert code == 1
+    assert "email sent: 3 counted, 2 found" in found["counts"]["detail"]
+    assert mended == 0
 
 
 def test_a_provider_that_cannot_work_is_a_fault_of_its_own(house: Path) -> None:

@@ -23,6 +23,7 @@ from clarion.actors.parent import Parent
 from clarion.actors.provider import Provider
 from clarion.actors.queue import Queue
 from clarion.actors.redrive import Redriver
+from clarion.actors.retention import Retention
 from clarion.storage import command, redrive_command
 from clarion.storage.store import _HANDLERS
 from clarion.supervisor import Supervisor
@@ -30,7 +31,7 @@ from clarion.supervisor import Supervisor
 MODULES = (
     messages, supervisor_messages, call_messages, journal_messages, redrive_messages,
 )  # fmt: skip
-ACTORS = (Supervisor, Queue, Breaker, Provider, Journal, Redriver)
+ACTORS = (Supervisor, Queue, Breaker, Provider, Journal, Redriver, Retention)
 
 
 def message_classes() -> list[type]:

@@ -39,7 +39,7 @@ def calls(n: int) -> list[tuple[str, int]]:
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"is_known": False}, "its breaker has not reported yet"),
+        ({"is_known": False}, "it has not started yet"),
         ({"is_alive": False}, "its actor is down"),
         ({"is_enabled": False}, "disabled by an operator"),
         (
@@ -108,7 +108,7 @@ def test_the_first_obstacle_is_the_one_that_is_told() -> None:
             setattr(gate, name, value)
 
     assert told == [
-        "its breaker has not reported yet", "its actor is down", "disabled by an operator",
+        "it has not started yet", "its actor is down", "disabled by an operator",
         "misconfigured: x", "throttled", "circuit open",
     ]  # fmt: skip
     assert gate.opening(NOW) == Opening(4)

@@ -8,9 +8,10 @@ from collections import Counter
 
 import pytest
 
+from clarion.domain.outcome import Outcome
 from clarion.testing import Crash
 from clarion.testing.invariant import examine
-from clarion.testing.simulated_provider import MOODS, Mood
+from clarion.testing.simulated_provider import MOODS, Mood, SimulatedAdapter
 
 STEADY = Mood("steady", latency_s=(0.9, 1.1))
 N = 30
@@ -235,6 +236,123 @@ def test_a_bug_of_ours_in_a_send_is_no_crash_and_ends_as_poison_at_the_third_tim
     assert statuses(house) == {"failed": 1, "sent": N}
     assert logged(house)["actor_crashed"] == 0
     assert logged(house)["send_bug"] == 3
+
+
+@pytest.mark.parametrize("name", ["provider:only", "breaker:only"])
+def test_calls_that_wait_for_a_restart_are_taken_back_and_were_surely_not_sent(house, send, name):
+    """However long the restart takes, nobody has to wonder: none of them is in doubt."""
+    send(house, 3.0, N)
+    # Each crash makes the next back-off longer, till the budget is used up and it is tried slowly.
+    for number in range(13):
+        house.plan(3.0004 + number * 0.25, "crash", crash(name))
+
+    house.run(300.0)
+
+    assert examine(house) == []
+    assert statuses(house) == {"sent": N}
+    assert rows(house, "SELECT outcome, count(*) FROM provider_calls GROUP BY outcome") == [
+        ("accepted", N)
+    ]
+    assert rows(house, "SELECT sum(possibly_duplicated) FROM notifications") == [(0,)]
+
+
+def test_a_provider_that_takes_long_to_start_again_gets_no_calls_before(house, send, monkeypatch):
+    """Its gate stays shut until a session is open: nothing waits in vain, and ends in doubt."""
+
+    async def open_slowly(_adapter):
+        await asyncio.sleep(20.0)
+
+    def crash_slowly(world):
+        monkeypatch.setattr(SimulatedAdapter, "open", open_slowly)
+        crash("provider:only")(world)
+
+    house.plan(3.0, "crash", crash_slowly)
+    send(house, 4.0, N)
+
+    house.run(60.0)
+
+    assert examine(house) == []
+    assert statuses(house) == {"sent": N}
+    assert rows(house, "SELECT outcome, count(*) FROM provider_calls GROUP BY outcome") == [
+        ("accepted", N)
+    ]
+
+
+# --- what a supervisor and a breaker know again ---------------------------------------------------
+
+
+def test_a_ramp_goes_on_over_a_crash_of_the_supervisor(build_world, send):
+    """A provider that has just recovered is not met with all slots at once."""
+    world = build_world(
+        {
+            "only": {
+                "timeout": 5.0, "bulkhead": {"max_concurrent": 16}, "health_every": 0.0,
+                "breaker": {"failure_threshold": 1, "timeout": 10.0, "success_threshold": 1},
+            }
+        },
+        {"email": ["only"]},
+    )  # fmt: skip
+    account, seen = world.accounts["only"], []
+    account.moods = (MOODS["answers_500"],)
+    send(world, 3.0, 200)
+
+    def calm(world):
+        account.moods = (STEADY,)
+
+    def look(world):
+        seen.append(account.most_in_flight)
+
+    def forget(world):
+        account.most_in_flight = 0
+
+    world.plan(5.0, "well", calm)
+    world.plan(15.0, "from now on", forget)
+    world.plan(16.4, "crash", crash("supervisor"))
+    world.plan(16.5, "look", look)
+
+    world.run(200.0)
+
+    assert examine(world) == []
+    assert seen == [4]
+    assert statuses(world) == {"sent": 200}
+
+
+def test_a_pause_of_our_own_goes_on_doubling_over_crashes(house, send):
+    """Without a Retry-After it is 1 s, 2 s, 4 s, whoever crashes in between."""
+    account = house.accounts["only"]
+    account.moods = (MOODS["throttles"],)
+    calls = []
+    send(house, 3.0, 1)
+    for number in range(6):
+        house.plan(20.5 + number, "crash", crash("breaker:only"))
+        house.plan(20.7 + number, "crash", crash("supervisor"))
+    house.plan(20.0, "look", lambda world: calls.append(account.calls))
+    house.plan(60.0, "look", lambda world: calls.append(account.calls))
+    house.plan(60.0, "well", lambda world: account.calm())
+
+    house.run(200.0)
+
+    assert examine(house) == []
+    assert calls[1] - calls[0] <= 2
+
+
+def test_a_long_pause_is_kept_over_a_death_of_the_process(house, send):
+    """A provider that asked to be left alone does not care that we died; an operator may reset."""
+    account = house.accounts["only"]
+    account.moods = (Mood("quota", Outcome.THROTTLED, retry_after_s=600.0),)
+    calls = []
+    send(house, 3.0, N)
+    house.plan(10.0, "kill", lambda world: world.kill())
+    house.plan(20.0, "look", lambda world: calls.append(account.calls))
+    house.plan(500.0, "look", lambda world: calls.append(account.calls))
+    house.plan(500.0, "well", lambda world: account.calm())
+
+    house.run(700.0)
+
+    assert examine(house) == []
+    assert house.deaths == 1
+    assert calls[0] == calls[1] <= 4
+    assert statuses(house) == {"sent": N}
 
 
 # --- over the budget -----------------------------------------------------------------------------

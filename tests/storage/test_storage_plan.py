@@ -14,6 +14,7 @@ from clarion.storage import (
     delivery,
     ending,
     lane,
+    purge,
     receipt,
     redrive,
     revival,
@@ -27,6 +28,10 @@ PLANS = [
     (dead_letter.SCAN, "notifications_dead ((updated_at,id)>(?,?) AND updated_at<?)"),
     (dead_letter.FIND_DEAD, _RECORD),
     (dead_letter.DISCARD, _RECORD),
+    (purge.FIND_OLD, "sqlite_autoindex_notifications_1 (id>? AND id<?)"),
+    (purge.DELETE_RECORD, _RECORD),
+    (purge.FIND_REDRIVEN, "redrives_running"),
+    *((sql, "USING PRIMARY KEY (notification_id=?)") for sql in purge.DELETE_STORY),
     (revival.FIND_ENDED, _RECORD),
     (revival.FIND_ENDED, "provider_calls USING PRIMARY KEY (notification_id=?)"),
     (revival.FIND_ENDED, "receipts USING PRIMARY KEY (notification_id=?)"),
@@ -108,11 +113,14 @@ SORTED = {
 SMALL = {
     # One row for each status, channel or decision, or read once per process.
     "LOAD_COUNTS", "COUNTS", "CONTROLS", "FIND_LANES", "FIND_SPOILT",
+    # A row for each redrive that ever was asked for, once a pass.
+    "DELETE_REDRIVES",
 }  # fmt: skip
 
 
 MODULES = [
-    acceptance, dead_letter, delivery, ending, lane, receipt, redrive, revival, search, sweep,
+    acceptance, dead_letter, delivery, ending, lane, purge, receipt, redrive, revival,
+    search, sweep,
 ]  # fmt: skip
 
 

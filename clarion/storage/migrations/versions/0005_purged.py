@@ -1,0 +1,22 @@
+"""How many records retention has removed."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision: str | None = "0004"
+
+
+def upgrade() -> None:
+    """Create the table."""
+    op.create_table(
+        "purged",
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("n", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("channel", "status"),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
