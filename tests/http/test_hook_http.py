@@ -8,6 +8,7 @@ import hmac
 import json
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -104,6 +105,33 @@ async def test_a_payload_that_cannot_be_mapped_says_why(serve):
     assert whole.status == 422
     assert "there is no 'alerts' in an object that has nope" in whole.json["detail"]
     assert await accepted(served) == 0
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        "{% set x = item.text %}" + "{% set x = x + x %}" * 40,
+        "{% set x = item.id + 2 %}" + "{% set x = x * x %}" * 40,
+        "{% for each in item.many %}{% set x = item.many[1:] %}{% endfor %}",
+        "{{ item.lists | sum(start=[]) | length }}",
+    ],
+)
+async def test_a_template_that_grows_by_its_payload_is_refused_and_the_server_goes_on(serve, work):
+    """Neither the memory is filled nor the event loop held; the next item is not in its debt."""
+    heavy = {
+        **ALERTS,
+        "notification": {**ALERTS["notification"], "text": f"{work}{{{{ item.text }}}}"},
+    }
+    served = await serve(hooks={"alerts": ALERTS, "heavy": heavy})
+    payload = alert(1, text="x" * 10_000, many=[0] * 40_000, lists=[[0] * 9] * 9_000)
+
+    answer = await served.ask("POST", "/hooks/heavy", {"alerts": [payload]}, headers=BEARER)
+    after = await call(served, alert(2))
+
+    assert (answer.status, answer.pointers[0]) == (422, "/text")
+    assert "hooks.heavy.notification.text does not fit the payload" in answer.text
+    assert after.status == 202
+    assert await accepted(served) == 1
 
 
 async def test_an_item_that_is_wrong_spoils_no_other(serve):
