@@ -159,3 +159,18 @@ def test_every_route_is_documented_and_no_other():
     documented = set(re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`\s?]*)", page))
 
     assert documented == routes()
+
+
+# --- the bugs of others ------------------------------------------------------------------------
+
+
+def test_the_tests_that_stand_for_the_bugs_of_others_are_there():
+    """docs/reliability-peers.md names them; one that was renamed would stand for nothing."""
+    page = (DOCS / "reliability-peers.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)(?:\.py)?`", page))
+    there = set()
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        there |= {file.stem, *re.findall(r"def (test_\w+)", file.read_text(encoding="utf-8"))}
+
+    assert len(named) > 50
+    assert named - there == set()
