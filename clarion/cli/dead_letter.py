@@ -260,6 +260,9 @@ def discard(
     since: Since = None,
     until: Until = None,
     dry_run: DryRun = False,
+    all_of_them: Annotated[
+        bool, typer.Option("--all", help="Mean all, where neither ids nor a filter say which.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     url: Url = None,
     as_json: Json = False,
@@ -267,6 +270,9 @@ def discard(
     """Put dead letters aside: they stay failed, and are listed and sent again no more."""
     out, there = output(context, as_json), server(context, url)
     body = _filter(context)
+    if not body and not all_of_them and not dry_run:
+        # An empty variable of a script looks the same.
+        raise typer.BadParameter("give ids or a filter, or --all", param_hint="ID")
     if dry_run:
         _show_count(out, _count(there, "discard", body))
         return

@@ -117,7 +117,7 @@ async def test_ids_and_a_filter_are_bad_usage(there: Any, run: Any, verb: str) -
 async def test_discarding_wants_a_yes(there: Any, run: Any) -> None:
     """Where nobody can be asked, it is an option; without it nothing is put aside."""
     there.answer("POST /v1/dead-letters/discard", {"matched": 2})
-    refused = await run("dead-letters", "discard")
+    refused = await run("dead-letters", "discard", "--all")
     asked = [seen.body for seen in there.seen]
     there.answer("POST /v1/dead-letters/discard", {"discarded": 2})
 
@@ -258,3 +258,16 @@ async def test_on_a_terminal_a_bar_shows_the_progress(there: Any) -> None:
 
     assert out.decode() == f"redrive {ID} is done: 3 of 3 moved\n"
     assert "3/3" in drawn
+
+
+async def test_a_discard_of_all_has_to_be_said(there: Any, run: Any) -> None:
+    """What an unset variable leaves of `discard $IDS --yes` puts nothing aside."""
+    there.answer("POST /v1/dead-letters/discard", {"discarded": 2})
+
+    nothing = await run("dead-letters", "discard", "--yes")
+    everything = await run("dead-letters", "discard", "--all", "--yes")
+
+    assert nothing.code == 2
+    assert "give ids or a filter, or --all" in nothing.err
+    assert everything.code == 0
+    assert [seen.body for seen in there.seen] == [{}]
