@@ -16,11 +16,18 @@ from clarion.domain.submission import Rules, draft_from
 from clarion.errors import ClarionError, Fault, IdempotencyConflict, InvalidNotification
 from clarion.policies.clock import Clock
 from clarion.storage.command import AcceptedRow, ConflictRow, ReplayedRow
+from clarion.turnstile import Turnstile
 
 Row: TypeAlias = AcceptedRow | ReplayedRow | ConflictRow
 
 VALIDATED_AT_ONCE = 200
 """Items of a batch validated before other tasks get a turn: some 3 ms."""
+BATCHES_AT_ONCE = 2
+"""Of those that are larger: one is validated while the other becomes durable."""
+PATIENCE_S = 20.0
+"""What such a batch waits for its turn; most clients give up after 30 s."""
+ITEM_S = 1 / 10_000
+"""What an item takes, cautiously, until this machine has shown it."""
 
 
 @dataclass(slots=True)
@@ -63,6 +70,9 @@ class Intake:
         self._rules = rules
         self._clock = clock
         self._enqueue = enqueue
+        self._turnstile = Turnstile(
+            BATCHES_AT_ONCE, patience_s=PATIENCE_S, item_s=ITEM_S, monotonic=clock.monotonic
+        )
 
     async def submit(
         self, fields: Mapping[str, Any], idempotency_key: str | None, correlation_id: str
@@ -78,7 +88,18 @@ class Intake:
     async def submit_many(
         self, items: Sequence[Mapping[str, Any] | ClarionError], correlation_id: str
     ) -> list[Submission | ClarionError]:
-        """Make many durable; returns what became of each, in order."""
+        """Make many durable; returns what became of each, in order.
+
+        Raises Refused where too many of others wait already: nothing was accepted.
+        """
+        if len(items) <= VALIDATED_AT_ONCE:
+            return await self._submit_all(items, correlation_id)
+        async with self._turnstile.turn(len(items)):
+            return await self._submit_all(items, correlation_id)
+
+    async def _submit_all(
+        self, items: Sequence[Mapping[str, Any] | ClarionError], correlation_id: str
+    ) -> list[Submission | ClarionError]:
         drafts = await self._drafts(items, correlation_id)
         for index, conflict in list(conflicting_keys(drafts)):
             drafts[index] = conflict

@@ -135,7 +135,8 @@ class Service:
         """Make many durable; returns what became of each, in order.
 
         The valid ones of one channel are accepted together or not at all. An item may carry an
-        `idempotency_key` among its fields. An item that is an error already stays one.
+        `idempotency_key` among its fields. An item that is an error already stays one. Raises
+        Refused, with nothing accepted, where too many large batches come at once.
         """
         return await self._intake.submit_many(items, correlation_id)
 
