@@ -28,7 +28,7 @@ from clarion.testing.load import Load, audit, read_all, recount_apart
 SEED = int(os.environ.get("CLARION_CRASH_SEED", str(random.SystemRandom().randrange(2**32))))
 MINUTES = float(os.environ.get("CLARION_SOAK_MINUTES", "1"))
 ROUNDS = 50
-SOAK_ROUNDS = max(ROUNDS, round(50 * MINUTES))
+SOAK_ROUNDS = max(5, round(50 * MINUTES))
 ROUND_S = 20.0
 SLOTS = 8
 LATENCY_S = 0.02
@@ -280,7 +280,7 @@ async def _consult(directory, rounds):
             await oracle.clarion.aclose()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_no_promise_breaks_wherever_the_process_dies(tmp_path):
     """0 lost, duplicates at most in flight and all marked, at most once is once, counts agree."""
     await _consult(tmp_path, ROUNDS)
