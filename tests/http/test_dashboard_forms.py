@@ -270,9 +270,11 @@ async def test_what_is_asked_for_is_listed_and_counted_alike(house, query, n):
     """The list, and the question before anything is moved, mean the same."""
     listed = (await house.get(f"/dead-letters?{query}")).text
     asked = (await house.get(f"/dead-letters/redrive?{query}")).text
+    put_aside = (await house.get(f"/dead-letters/discard?{query}")).text
 
     assert listed.count('class="id"') == n
     assert f"Redrive {n} dead letter" in asked
+    assert f"Discard {n} dead letter" in put_aside
     assert ("nothing to do" in asked) is (n == 0)
 
 

@@ -7,7 +7,7 @@ Nothing is moved by one press: the page behind "Redrive" and "Discard" says firs
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -141,7 +141,7 @@ async def _ask(request: web.Request) -> web.Response:
     fields = _fields(request.query)
     try:
         fields.setdefault("until", rfc3339(front.clock.now()))
-        n = await page.read(front.service.aftermath.count(_wanted(fields, front)))
+        n = await page.read(_count_of(front, deed, _wanted(fields, front)))
     except (ClarionError, TimeoutError) as error:
         return page.show_error(request, error, HERE)
     context = {
@@ -155,6 +155,12 @@ async def _ask(request: web.Request) -> web.Response:
     }
     title = "Redrive" if deed == "redrive" else "Discard"
     return page.show(request, page.Look(f"{title} dead letters", ("dead_question",), context))
+
+
+def _count_of(front: Front, deed: str, wanted: DeadFilter) -> Awaitable[int]:
+    aftermath = front.service.aftermath
+    # What has no lane any more cannot be moved, but put aside.
+    return aftermath.count(wanted) if deed == "redrive" else aftermath.count_for_discard(wanted)
 
 
 # --- the deeds -------------------------------------------------------------------------------
