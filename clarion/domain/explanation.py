@@ -67,6 +67,8 @@ def explain_schedule(send_at: float | None) -> str:
 def _explain_queued(
     notification: Notification, now: float, held_reason: str | None, *, is_paused: bool
 ) -> str:
+    if notification.reason == Reason.POISON:
+        return "Its stored row is spoilt: it is not sent, and set aside at the next start."
     if is_paused:
         return "It waits, because an operator has paused its channel; it is sent after that."
     if held_reason is not None:

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from clarion.domain.notification import Intervention, Notification, Status
+from clarion.domain.notification import Intervention, Notification, Reason, Status
 from clarion.domain.redrive import DeadFilter, Redrive
 from clarion.errors import Fault, InvalidNotification, StorageUnavailable
 from clarion.policies.clock import SystemClock
@@ -223,7 +223,7 @@ def _get(connection: sqlite3.Connection, id: str) -> Notification | None:
     told = [read_receipt(id, row) for row in fetch(connection, GET_RECEIPTS, (id,))]
     told.sort(key=lambda receipt: receipt.received_at)
     done = tuple(Intervention(*row) for row in connection.execute(GET_INTERVENTIONS, (id,)))
-    return read_notification(rows[0], calls, tuple(told), done)
+    return _noticed(read_notification(rows[0], calls, tuple(told), done))
 
 
 def _channels(connection: sqlite3.Connection, ids: Collection[str]) -> dict[str, str]:
@@ -284,11 +284,17 @@ def _count_dead(connection: sqlite3.Connection, wanted: DeadFilter) -> dict[str,
     return counted
 
 
+def _noticed(found: Notification) -> Notification:
+    if found.status.is_live and found.reason == Reason.POISON:
+        log.warning("row_undecodable", notification_id=found.id, detail=found.detail)
+    return found
+
+
 def _readable(rows: list[Row]) -> list[Notification]:
     found: list[Notification] = []
     for row in rows:
         try:
-            found.append(read_notification(row))
+            found.append(_noticed(read_notification(row)))
         except Undecodable as error:
             # One spoilt row must not hide the others; it is still there for a person to look at.
             log.warning("row_undecodable", notification_id=error.id)

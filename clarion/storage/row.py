@@ -30,9 +30,7 @@ K = TypeVar("K", bound=Enum)
 _FAULTS = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 _MAX_COUNT = 2**31
-_VALUES: dict[type[Enum], frozenset[object]] = {
-    kind: frozenset(each.value for each in kind) for kind in (Status, JobState, Priority, Delivery)
-}
+_STATUSES = frozenset(each.value for each in Status)
 
 
 def state_of(state: int) -> JobState | None:
@@ -285,7 +283,7 @@ def read_notification(
 
     While a job exists (its state is not None), its columns say how the notification stands. What
     is poison has to be shown, so whatever of it cannot be read is left out, or shown as what most
-    are; one that is not known to be poison by now says so.
+    are; one that stands nowhere is poison that nobody has met yet, and says so.
     """
     (
         id, channel, to, content, status, priority, delivery, created_at, updated_at, expires_at,
@@ -294,7 +292,7 @@ def read_notification(
         cancel_requested, waiting, last_provider, last_ended_at,
     ) = row  # fmt: skip
     is_live = state is not None
-    fault = _fault(status, state, priority, delivery)
+    fault = _fault(status, state)
     if fault is not None and reason is None:
         reason, detail = Reason.POISON, f"the stored row cannot be worked on: {fault}"
     try:
@@ -335,16 +333,11 @@ def _known(kind: type[K], value: object, otherwise: K) -> K:
         return otherwise
 
 
-def _fault(status: object, state: object, priority: object, delivery: object) -> str | None:
-    """Say which of the values that have to be known ones is none."""
-    given: tuple[tuple[str, type[Enum], object], ...] = (
-        ("status", Status, status), ("state", JobState, state),
-        ("priority", Priority, priority), ("delivery", Delivery, delivery),
-    )  # fmt: skip
-    for name, kind, value in given:
-        if value is not None and value not in _VALUES[kind]:
-            return f"there is no {name} {value!r}"
-    return None
+def _fault(status: str, state: int | None) -> str | None:
+    """Say what is wrong with where it stands, if it stands nowhere."""
+    if state is not None:
+        return None if state_of(state) is not None else f"there is no state {state}"
+    return None if status in _STATUSES else f"there is no status {status!r}"
 
 
 def _shown_content(to: str, text: str) -> Content:

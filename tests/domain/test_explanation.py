@@ -135,6 +135,14 @@ def test_the_sentence_says_why_and_what_is_next(fields: dict[str, Any], words: s
     assert words in story(**fields)
 
 
+def test_a_spoilt_row_that_still_counts_as_queued_is_not_said_to_go_on() -> None:
+    """Whatever its lane does: nobody will send it."""
+    found = story(Status.QUEUED, reason=Reason.POISON, held_reason="all circuits are open")
+
+    assert "spoilt" in found
+    assert "as soon as" not in found
+
+
 def test_a_paused_lane_is_said_so() -> None:
     """Before anything about providers: it is the operator's doing."""
     text = explain(notification(Status.QUEUED), NOW, held_reason=HELD, is_paused=True)

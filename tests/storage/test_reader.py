@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from clarion.domain.notification import Content, Priority, Status
 from clarion.errors import InvalidNotification, StorageUnavailable
@@ -362,23 +363,32 @@ async def test_an_expired_one_is_final(desk, reader):
     assert (shown.next_attempt_at, shown.waiting) == (None, None)
 
 
+SPOILT = "the stored row cannot be worked on: there is no state 99"
+
+
 @pytest.mark.parametrize(
-    ("table", "spoil", "word"),
+    ("table", "spoil", "reason", "detail"),
     [
-        ("jobs", "state = 99", "state 99"),
-        ("notifications", "priority = 42", "priority 42"),
-        ("notifications", "delivery = 'twice'", "delivery 'twice'"),
+        (
+            "jobs",
+            "state = 99",
+            "poison",
+            "the stored row cannot be worked on: there is no state 99",
+        ),
+        ("notifications", "priority = 42", None, None),
+        ("notifications", "delivery = 'twice'", None, None),
     ],
 )
-async def test_a_spoilt_row_is_shown_as_what_it_is(desk, reader, table, spoil, word):
-    """Nobody is answered with an error of ours; the detail names what is wrong."""
+async def test_a_spoilt_row_is_shown_as_what_it_is(desk, reader, table, spoil, reason, detail):
+    """Nobody is answered with an error of ours; one that no lane would find is named in the log."""
     job = desk.accepted()
     desk.connection.execute(f"UPDATE {table} SET {spoil} WHERE id = ?", (job.id,))
 
-    shown = await reader.get(job.id)
-    found, _ = await reader.find()
+    with capture_logs() as logs:
+        shown = await reader.get(job.id)
+        found, _ = await reader.find()
 
     assert [each.id for each in found] == [job.id]
-    assert (shown.status, shown.reason) == ("queued", "poison")
-    assert word in shown.detail
+    assert (shown.status, shown.reason, shown.detail) == ("queued", reason, detail)
+    assert {each["notification_id"] for each in logs} == ({job.id} if reason else set())
     assert recount(desk.connection) == []
