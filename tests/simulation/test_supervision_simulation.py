@@ -93,9 +93,9 @@ def test_the_parts_stop_in_the_reverse_of_their_order(build_world, send):
     world.run(20.0)
 
     assert order[: order.index("journal") + 1] == [
-        "redrive", "queue:sms", "queue:email", "breaker:second", "provider:second",
-        "breaker:first", "provider:first", "supervisor", "redrive", "queue:sms", "queue:email",
-        "breaker:second", "provider:second", "breaker:first", "provider:first", "supervisor",
-        "journal",
+        "retention", "redrive", "queue:sms", "queue:email", "breaker:second", "provider:second",
+        "breaker:first", "provider:first", "supervisor", "retention", "redrive", "queue:sms",
+        "queue:email", "breaker:second", "provider:second", "breaker:first", "provider:first",
+        "supervisor", "journal",
     ]  # fmt: skip
     assert examine(world) == []
