@@ -253,9 +253,13 @@ class _Plot:
 
         async def steer(world: Simulation) -> None:
             world.forget(words)
+            world.wish(words)
+            if words == f"{action} {name}":
+                world.steered.add(name)
             if "reset" in words:
                 world.accounts[name].forget_silence()
-            await _try(world, act)
+            if await _try(world, act):
+                world.grant(words)
 
         self._world.plan(at, words, steer)
 
@@ -266,7 +270,8 @@ class _Plot:
             ids = list(world.promised)
             if ids:
                 id = ids[int(share * len(ids))]
-                await _try(world, lambda service: service.cancel(id))
+                if await _try(world, lambda service: service.cancel(id)):
+                    world.grant(f"cancel {id}")
 
         self._world.plan(at, "cancel", cancel)
 
@@ -354,10 +359,14 @@ async def _make_well(world: Simulation) -> None:
     world.forget_kill()
     for account in world.accounts.values():
         account.calm()
-    for name, account in world.accounts.items():
+    for name in world.accounts:
+        world.wish(f"enable {name}")
         await _insist(world, partial(Service.set_provider, name=name, is_enabled=True))
-        account.forget_silence()
+    # What no operator has moved recovers by itself.
+    for name in sorted(world.steered):
+        world.accounts[name].forget_silence()
         world.forget("reset")
         await _insist(world, partial(Service.set_breaker, name=name, action="reset"))
     for channel in world.settings.channels:
+        world.wish(f"resume {channel}")
         await _insist(world, partial(Service.resume, channel=channel))

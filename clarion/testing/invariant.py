@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from clarion.domain.notification import Delivery, Status
+from clarion.domain.notification import Delivery, Reason, Status
 from clarion.storage.connection import connect_reader
 from clarion.storage.recount import recount
+from clarion.testing.call_invariant import examine_calls
 from clarion.testing.simulation import Simulation
 
 _SURELY_NOT_TAKEN = {Status.FAILED, Status.EXPIRED, Status.CANCELLED}
@@ -41,6 +42,7 @@ def examine(world: Simulation) -> list[str]:
         if connection.execute("SELECT count(*) FROM jobs").fetchone()[0]:
             world.accuse("jobs are left")
         _check_probes(world, connection)
+        examine_calls(world, rows, connection)
     finally:
         connection.close()
     reconcile(world)
@@ -97,14 +99,24 @@ def _check_duplicate(world: Simulation, row: Any, n: int) -> None:
 def _check_attempts(world: Simulation, rows: Rows) -> None:
     for row in rows.values():
         limit = world.settings.channels[row["channel"]].retry.max_attempts
-        if row["attempts"] > limit:
+        is_too_few = row["reason"] == Reason.EXHAUSTED and row["attempts"] < limit
+        if row["attempts"] > limit or is_too_few:
             world.accuse(f"{row['id']} made {row['attempts']} attempts of {limit}")
+
+
+def _check_repeated(world: Simulation, rows: Rows) -> None:
+    """A sender who asks again with the same key makes no second notification."""
+    references = Counter(row["reference"] for row in rows.values() if row["reference"])
+    for reference, n in references.items():
+        if n > 1:
+            world.accuse(f"reference {reference} was accepted {n} times")
 
 
 _CHECKS: tuple[Callable[[Simulation, Rows], None], ...] = (
     _check_kept,
     _check_acceptances,
     _check_attempts,
+    _check_repeated,
 )
 
 _PROBES = """SELECT provider, started_at, ended_at FROM provider_calls
@@ -127,6 +139,8 @@ def _check_logs(world: Simulation) -> None:
     for entry in world.logs:
         event = entry["event"]
         is_on_purpose = event == "actor_crashed" and entry["error"].startswith(_CRASHES)
+        if event == "giving_up" and entry["actor"] != "journal":
+            world.accuse(f"the process gave up because of {entry['actor']}")
         is_grave = entry["log_level"] not in ("debug", "info")
         if is_grave and event not in _EXPECTED and not is_on_purpose:
             words = {k: v for k, v in entry.items() if k != "traceback"}

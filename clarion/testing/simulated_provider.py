@@ -27,6 +27,10 @@ class World(Protocol):
         """Return the virtual seconds."""
         ...
 
+    def wall_now(self) -> float:
+        """Return the wall clock in seconds since the Unix epoch."""
+        ...
+
     def note(self, event: str) -> None:
         """Write a line of the trace."""
         ...
@@ -86,6 +90,18 @@ MOODS = {
 }
 
 
+@dataclass(frozen=True, order=True, slots=True)
+class Beginning:
+    """When a call began, as the account has it; `at` in virtual seconds."""
+
+    at: float
+    wall_at: float
+    account: str
+    id: str
+    number: int
+    channel: str
+
+
 @dataclass(slots=True)
 class Exchange:
     """One call, as the account has it."""
@@ -108,6 +124,7 @@ class Account:
     """Each call meets one of these."""
     taken: dict[str, int] = field(default_factory=dict)
     """Notification id -> how often the account accepted it."""
+    begun: list[Beginning] = field(default_factory=list)
     calls: int = 0
     most_in_flight: int = 0
     asked_at: float = 0.0
@@ -181,6 +198,9 @@ class Account:
     def _look(self, outgoing: Outgoing, mood: Mood) -> None:
         n = len(self._open)
         self.most_in_flight = max(self.most_in_flight, n)
+        id, number = outgoing.notification_id, outgoing.call
+        now, wall_now = self.world.now(), self.world.wall_now()
+        self.begun.append(Beginning(now, wall_now, self.name, id, number, outgoing.channel))
         self.world.note(f"{self.name} < {outgoing.notification_id}/{outgoing.call} {mood.name}")
         if n > self.max_concurrent:
             self.world.accuse(f"{self.name}: {n} calls in flight, {self.max_concurrent} allowed")

@@ -136,6 +136,15 @@ class Simulation:
         self.is_dead = False
         self.forgotten: list[tuple[float, str]] = []
         """(wall clock, what) of the events that make an actor forget probes that are out."""
+        self.forgotten_at: list[tuple[float, str]] = []
+        """The same, in virtual seconds."""
+        self.wished: list[tuple[float, str]] = []
+        """(virtual second, words) of what operators and senders asked for."""
+        self.granted: list[tuple[float, str]] = []
+        """The same, of what they were told is done."""
+        self.steered: set[str] = set()
+        """Providers whose circuits an operator has moved."""
+        self.was_clock_set = False
         self.engine: Engine | None = None
         self._lives = self.rng("engine")
         self._delays = self.rng("delays")
@@ -163,6 +172,7 @@ class Simulation:
         """Set the wall clock forward (as a machine that slept does), or, below 0, back."""
         self.note(f"clock set by {by_s:g} s")
         self._wall_lead_s += by_s
+        self.was_clock_set = True
 
     def note(self, event: str) -> None:
         """Write a line of the trace."""
@@ -181,6 +191,15 @@ class Simulation:
     def forget(self, what: str) -> None:
         """Remember that something forgets which probes are out."""
         self.forgotten.append((self.wall_now(), what))
+        self.forgotten_at.append((self.now(), what))
+
+    def wish(self, words: str) -> None:
+        """Remember that somebody asks for something."""
+        self.wished.append((self.now(), words))
+
+    def grant(self, words: str) -> None:
+        """Remember that somebody was told that it is done."""
+        self.granted.append((self.now(), words))
 
     def plan(self, at: float, name: str, act: Action, *, is_stubborn: bool = False) -> None:
         """Let somebody do something at `at` seconds, or as soon as the process is up again."""

@@ -1,0 +1,119 @@
+"""What must be true of the calls of a simulated world, by the ledgers of its accounts.
+
+An account notes when each call began, in virtual time, which no clock that is set can bend. Here
+that is held against what people were granted: pauses, cancels, expiries, limits, the grace.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clarion.domain.outcome import Outcome
+from clarion.testing.simulated_provider import Beginning
+from clarion.testing.simulation import Simulation
+
+Rows = Mapping[str, Any]
+
+ON_ITS_WAY_S = 2.0
+"""From the last look at a pause, an expiry or a limit until the call: commits lie between."""
+RATE_WINDOWS_S = (1.0, 5.0)
+WASTED = 100
+"""So many numbers of calls of one notification may come to nothing: refused, recalled, cut off."""
+_UNTIL = {"pause": "resume", "disable": "enable"}
+
+_REDRIVEN = "SELECT notification_id FROM interventions"
+_UNKNOWN = f"""SELECT notification_id, number, ended_at FROM provider_calls
+WHERE outcome = '{Outcome.UNKNOWN}' AND reason != 'process_died'"""  # noqa: S608  # our own word
+_GIVEN_UP = "SELECT notification_id, number FROM provider_calls WHERE reason = 'no_answer'"
+
+
+def examine_calls(world: Simulation, rows: Rows, connection: sqlite3.Connection) -> None:
+    """Make every check of this module."""
+    begun = sorted(each for account in world.accounts.values() for each in account.begun)
+    _check_wishes(world, begun)
+    _check_cancels(world, begun, connection)
+    _check_rates(world)
+    _check_wasted(world, begun)
+    _check_given_up(world, connection)
+    if not world.was_clock_set:
+        _check_expiries(world, rows, begun)
+        _check_grace(world, begun, connection)
+
+
+def _check_wishes(world: Simulation, begun: Sequence[Beginning]) -> None:
+    """A paused lane and a disabled provider make no calls."""
+    for at, words in world.granted:
+        verb, _, name = words.partition(" ")
+        if verb not in _UNTIL:
+            continue
+        ends = (end for end, other in world.wished if other == f"{_UNTIL[verb]} {name}")
+        until = min((end for end in ends if end >= at), default=float("inf"))
+        for each in begun:
+            if name in (each.channel, each.account) and at + ON_ITS_WAY_S < each.at < until:
+                world.accuse(f"{each} although there was a {words} at {at:.3f} s")
+
+
+def _check_cancels(
+    world: Simulation, begun: Sequence[Beginning], connection: sqlite3.Connection
+) -> None:
+    """After an answered cancel, the call that was out is the last."""
+    redriven = {id for (id,) in connection.execute(_REDRIVEN)}
+    for at, words in world.granted:
+        verb, _, id = words.partition(" ")
+        later = [each for each in begun if each.id == id and each.at > at]
+        if verb == "cancel" and id not in redriven and len(later) > 1:
+            world.accuse(f"{later[1:]} although there was a {words} at {at:.3f} s")
+
+
+def _check_rates(world: Simulation) -> None:
+    """No more calls in a while than its tokens; each forgetting fills the bucket again."""
+    forgets = [at for at, what in world.forgotten_at if what.startswith(("death", "crash"))]
+    for name, account in world.accounts.items():
+        limit = world.settings.providers[name].rate_limit
+        if not limit.per_second:
+            continue
+        for window_s in RATE_WINDOWS_S:
+            allowed = limit.burst + limit.per_second * (window_s + ON_ITS_WAY_S)
+            times = [each.at for each in account.begun]
+            for n, at in enumerate(times):
+                last = n + int(allowed)
+                if last >= len(times) or times[last] > at + window_s:
+                    continue
+                if not any(at - 20.0 <= each <= at + window_s for each in forgets):
+                    world.accuse(f"{name} was called more than {allowed:g} times from {at:.3f} s")
+
+
+def _check_wasted(world: Simulation, begun: Sequence[Beginning]) -> None:
+    """Waiting costs nothing: no notification is offered and refused, again and again."""
+    made = Counter(each.id for each in begun)
+    for each in begun:
+        if each.number > made[each.id] + WASTED:
+            world.accuse(f"{each.id} used up {each.number} numbers for {made[each.id]} calls")
+
+
+def _check_given_up(world: Simulation, connection: sqlite3.Connection) -> None:
+    """Each call that is let go ends by an answer, here where no thread and no machine hangs."""
+    for id, number in connection.execute(_GIVEN_UP):
+        world.accuse(f"call {number} of {id} never reported")
+
+
+def _check_expiries(world: Simulation, rows: Rows, begun: Sequence[Beginning]) -> None:
+    for each in begun:
+        row = rows.get(each.id)
+        if row is not None and each.wall_at > row["expires_at"] + ON_ITS_WAY_S:
+            world.accuse(f"{each} although it expired at {row['expires_at']}")
+
+
+def _check_grace(
+    world: Simulation, begun: Sequence[Beginning], connection: sqlite3.Connection
+) -> None:
+    """After an unknown outcome nothing is sent before a receipt had its time to come."""
+    grace_s = world.settings.defaults.unknown_grace
+    for id, number, ended_at in connection.execute(_UNKNOWN):
+        for each in begun:
+            is_early = ended_at <= each.wall_at < ended_at + grace_s - 0.001
+            if each.id == id and each.number > number and is_early:
+                world.accuse(f"{each} although call {number} ended in doubt at {ended_at:.3f}")
