@@ -23,17 +23,24 @@ from clarion.storage.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 
+MAX_DEATHS = 10
+"""Deaths of a process with a call of one notification out, after which that one is suspected.
+
+What kills the process each time it is sent would have it start and die for ever. Others that were
+out by chance are sent within a start or two.
+"""
+
 _job = jobs.c
 _STATES = [literal(str(int(each))) for each in JobState]
 _PRIORITIES = [literal(str(int(each))) for each in Priority]
 
 FIND_SENDING = prepare(
-    select(_job.id, _job.call, _job.sending, _job.sending_since, _job.delivery)
+    select(_job.id, _job.call, _job.sending, _job.sending_since, _job.delivery, _job.restarts)
     .where(text(schema.IS_SENDING))
     # In the order of the primary key all live jobs would be read.
     .order_by(aside(_job.id))
 )
-"""-> id, call, sending, sending_since, delivery of every job with an intent."""
+"""-> id, call, sending, sending_since, delivery, restarts of every job with an intent."""
 
 FIND_SPOILT = prepare(
     select(_job.id).where(or_(_job.state.not_in(_STATES), _job.priority.not_in(_PRIORITIES)))
@@ -109,7 +116,7 @@ def _end_spoilt(tx: Transaction, now: float) -> None:
 
 
 def _recover(tx: Transaction, row: Row, now: float) -> None:
-    id, number, provider, since, delivery = row
+    id, number, provider, since, delivery, restarts = row
     record = ProviderCall(
         notification_id=id,
         number=number,
@@ -121,7 +128,11 @@ def _recover(tx: Transaction, row: Row, now: float) -> None:
         ended_at=now,
     )
     tx.write_later(INSERT_CALLS, call_row(record))
-    if delivery == Delivery.AT_MOST_ONCE:
+    if restarts + 1 >= MAX_DEATHS:
+        log.error("job_suspected", notification_id=id, provider=provider, deaths=restarts + 1)
+        detail = f"Clarion died {restarts + 1} times while a call of it was out"
+        end_job(tx, id, End(Status.UNKNOWN, Reason.POISON, now, detail))
+    elif delivery == Delivery.AT_MOST_ONCE:
         end_job(tx, id, End(Status.UNKNOWN, Reason.UNKNOWN_OUTCOME, now, record.detail))
     else:
         (channel,) = tx.execute(RELEASE, (id,)).fetchone()

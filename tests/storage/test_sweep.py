@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 from clarion.domain.notification import Delivery, JobState
 from clarion.storage.command import Promote, Sweep
 from clarion.storage.recount import recount
+from clarion.storage.sweep import MAX_DEATHS
 
 
 def test_a_call_of_a_dead_process_goes_on_marked_as_doubtful(desk):
@@ -40,6 +41,26 @@ def test_a_call_of_a_dead_process_parks_what_may_go_out_once_only(desk):
     assert record["provider"] == "alpha"
     assert desk.job_row(job) is None
     assert desk.counts() == {"accepted": 1, "unknown": 1}
+
+
+def test_what_was_out_at_every_death_is_suspected_in_the_end(desk):
+    """It may be what kills the process, which would start and die for ever; a person decides."""
+    job = desk.sending()
+    for deaths in range(1, MAX_DEATHS):
+        desk.run(Sweep("", desk.now))
+        assert desk.job_row(job)["restarts"] == deaths
+        desk.intend(job, deaths + 1)
+
+    with capture_logs() as logs:
+        desk.run(Sweep("", desk.now))
+
+    record = desk.record_row(job)
+    assert (record["status"], record["reason"]) == ("unknown", "poison")
+    assert f"died {MAX_DEATHS} times" in record["detail"]
+    assert desk.job_row(job) is None
+    assert desk.counts() == {"accepted": 1, "unknown": 1}
+    assert [entry["event"] for entry in logs] == ["job_suspected"]
+    assert recount(desk.store.connection) == []
 
 
 def test_the_next_intent_after_a_sweep_is_marked_as_a_possible_duplicate(desk):
