@@ -76,6 +76,16 @@ def test_tokens_given_back_never_exceed_the_burst(
         assert bucket.available(now + 1e-6) == burst  # all was returned, but for a rounding
 
 
+def test_a_token_given_back_is_there_once() -> None:
+    """Of five that were taken three come back: three more may go, and no more."""
+    bucket = TokenBucket(1.0, 5, lambda: 50.0)
+
+    bucket.take(5, 50.0)
+    bucket.give_back(3)
+
+    assert bucket.available(50.0) == 3
+
+
 def test_it_starts_full_and_refills_at_its_rate() -> None:
     """Burst first, then one token each 1 / per_second."""
     clock = ManualClock()

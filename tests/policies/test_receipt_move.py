@@ -50,6 +50,12 @@ def test_good_news_leads_to_the_same_end_in_any_order(status, told):
     assert now is (Status.DELIVERED if status in live_or_open else status)
 
 
+@given(statuses)
+def test_bad_news_of_an_earlier_call_changes_nothing(status):
+    """A later call may have fared better, whatever it has come to by now."""
+    assert moved(status, receipt(Status.UNDELIVERED), is_latest_call=False) is None
+
+
 CALLS = (
     CallPlace(1, "alpha", "id-1"), CallPlace(2, "alpha"), CallPlace(3, "beta", "id-3"),
     CallPlace(4, "alpha", "id-4"),
