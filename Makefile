@@ -23,7 +23,7 @@ $(READY): pyproject.toml
 	@touch $@
 
 test: $(READY)
-	@$(BIN)/python -m pytest -m "not soak" -n auto --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not soak" -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group check
