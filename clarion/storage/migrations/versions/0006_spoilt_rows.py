@@ -1,0 +1,19 @@
+"""An index of rows that damage has put beyond the reach of every lane."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision: str | None = "0005"
+
+
+def upgrade() -> None:
+    """Create the index, which is empty on a sound file."""
+    op.create_index(
+        "jobs_spoilt",
+        "jobs",
+        ["id"],
+        sqlite_where=sa.text("state NOT IN (0, 1, 2, 3) OR priority NOT IN (0, 1, 2, 3)"),
+    )
