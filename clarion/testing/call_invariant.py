@@ -19,7 +19,9 @@ Rows = Mapping[str, Any]
 
 ON_ITS_WAY_S = 2.0
 """From the last look at a pause, an expiry or a limit until the call: commits lie between."""
-RATE_WINDOWS_S = (1.0, 5.0)
+RATE_WINDOWS_S = (0.5, 2.0, 5.0)
+RATE_SLACK_S = 0.3
+"""Calls bunch on their way by so much."""
 WASTED = 100
 """So many numbers of calls of one notification may come to nothing: refused, recalled, cut off."""
 _UNTIL = {"pause": "resume", "disable": "enable"}
@@ -76,13 +78,13 @@ def _check_rates(world: Simulation) -> None:
         if not limit.per_second:
             continue
         for window_s in RATE_WINDOWS_S:
-            allowed = limit.burst + limit.per_second * (window_s + ON_ITS_WAY_S)
+            allowed = limit.burst + limit.per_second * (window_s + RATE_SLACK_S)
             times = [each.at for each in account.begun]
             for n, at in enumerate(times):
                 last = n + int(allowed)
                 if last >= len(times) or times[last] > at + window_s:
                     continue
-                if not any(at - 20.0 <= each <= at + window_s for each in forgets):
+                if not any(at - ON_ITS_WAY_S <= each <= at + window_s for each in forgets):
                     world.accuse(f"{name} was called more than {allowed:g} times from {at:.3f} s")
 
 

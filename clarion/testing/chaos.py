@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -163,7 +164,11 @@ class _Plot:
             at = self._rng.uniform(0.0, self._how.horizon_s * 0.9)
             items = [self._fields(at) for _ in range(n)]
             if n == 1:
-                self._world.plan(at, "send", partial(_send, item=items[0]))
+                # Whoever has a key asks again after a death, not knowing what became of it.
+                is_stubborn = "idempotency_key" in items[0]
+                patience_s = self._rng.choice([0.001, 0.01, 30.0])
+                send = partial(_send, item=items[0], patience_s=patience_s)
+                self._world.plan(at, "send", send, is_stubborn=is_stubborn)
             else:
                 self._world.plan(at, f"batch {n}", partial(_batch, items=items))
 
@@ -185,8 +190,8 @@ class _Plot:
         if rng.random() < 0.2:
             wall_at += rng.uniform(1.0, 60.0)
             fields["send_at"] = rfc3339(wall_at)
-        if rng.random() < 0.15:
-            fields["expires_at"] = rfc3339(wall_at + rng.uniform(10.0, 90.0))
+        if rng.random() < 0.2:
+            fields["expires_at"] = rfc3339(wall_at + rng.uniform(3.0, 60.0))
         if rng.random() < 0.3:
             fields["idempotency_key"] = f"key {self._number}"
         return {name: value for name, value in fields.items() if value is not None}
@@ -264,12 +269,13 @@ class _Plot:
         self._world.plan(at, words, steer)
 
     def _cancel(self, at: float) -> None:
-        share = self._rng.random()
+        back = self._rng.randint(1, 30)
 
         async def cancel(world: Simulation) -> None:
-            ids = list(world.promised)
+            # One of the latest: it is likely to be out, or to wait.
+            ids = list(world.promised)[-back:]
             if ids:
-                id = ids[int(share * len(ids))]
+                id = ids[0]
                 if await _try(world, lambda service: service.cancel(id)):
                     world.grant(f"cancel {id}")
 
@@ -322,18 +328,22 @@ async def _insist(world: Simulation, ask: Callable[[Service], Awaitable[Any]]) -
     world.accuse("an operator's wish was refused for too long")
 
 
-async def _send(world: Simulation, item: Mapping[str, Any]) -> None:
+async def _send(world: Simulation, item: Mapping[str, Any], patience_s: float) -> None:
+    """Send one; who has a key may give up waiting for the answer, and asks again with it."""
     fields = dict(item)
     key = fields.pop("idempotency_key", None)
 
     async def submit(service: Service) -> None:
-        made = await service.submit(fields, idempotency_key=key)
+        async with asyncio.timeout(patience_s if key else None):
+            made = await service.submit(fields, idempotency_key=key)
         world.promise(made.id, item)
 
     for _ in range(1 if key is None else 5):
-        if await _try(world, submit):
-            return
+        with suppress(TimeoutError):
+            if await _try(world, submit):
+                return
         await asyncio.sleep(3.0)
+        patience_s = 30.0
 
 
 async def _batch(world: Simulation, items: list[dict[str, Any]]) -> None:
