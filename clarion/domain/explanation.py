@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from typing import Any, assert_never
 
 from clarion.domain.instant import rfc3339
-from clarion.domain.notification import Notification, ProviderCall, Reason, Status
+from clarion.domain.notification import KeptReceipt, Notification, ProviderCall, Reason, Status
 from clarion.domain.outcome import HOST_BUSY, HOST_THROTTLED, Outcome
-from clarion.domain.receipt import KeptReceipt
 
 BROUGHT_BACK = "An operator has put it back into the queue; it waits for its turn."
 WAITS_ITS_TURN = "It was accepted and waits in the queue for its turn."

@@ -16,10 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from clarion.domain.receipt import KeptReceipt
+from typing import Any
 
 
 class Channel(StrEnum):
@@ -269,6 +266,21 @@ class Intervention:
     """"redriven", "discarded" or "resolved"."""
     who: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptReceipt:
+    """A receipt as the timeline keeps it (a row of `receipts`)."""
+
+    provider: str
+    event: str
+    code: str
+    detail: str
+    at: float
+    received_at: float
+    call: int | None = None
+    moved_to: Status | None = None
+    """The status that the notification got by it; None where it changed nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,21 +37,6 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptReceipt:
-    """A receipt as the timeline keeps it (a row of `receipts`)."""
-
-    provider: str
-    event: str
-    code: str
-    detail: str
-    at: float
-    received_at: float
-    call: int | None = None
-    moved_to: Status | None = None
-    """The status that the notification got by it; None where it changed nothing."""
-
-
-@dataclass(frozen=True, slots=True)
 class CallPlace:
     """A call of a notification, as far as receipts ask for it."""
 

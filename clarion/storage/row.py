@@ -16,13 +16,13 @@ from clarion.domain.notification import (
     Intervention,
     Job,
     JobState,
+    KeptReceipt,
     Notification,
     Priority,
     ProviderCall,
     Reason,
     Status,
 )
-from clarion.domain.receipt import KeptReceipt
 
 Row = tuple[Any, ...]
 K = TypeVar("K", bound=Enum)

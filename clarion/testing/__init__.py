@@ -19,7 +19,8 @@ from clarion.testing.clock import ManualClock
 from clarion.testing.conformance import ProviderConformance
 from clarion.testing.fault import FAULTS, Fault, FaultKind, fault_named
 from clarion.testing.ledger import Ledger, SeenRequest, read_ledger
-from clarion.testing.lookalike import Lookalike, Reply
+from clarion.testing.lookalike import Lookalike
+from clarion.testing.reply import Reply
 from clarion.testing.scripted import ScriptedProvider, Sent, Step
 from clarion.testing.sendgrid import SendGridLookalike
 from clarion.testing.settings_file import settings_toml, toml_of

@@ -17,21 +17,19 @@ No fault ever concerns these paths.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 from aiohttp import web
 
 from clarion.testing.fault import fault_named
-
-if TYPE_CHECKING:
-    from clarion.testing.lookalike import Lookalike
+from clarion.testing.steerable import Steerable
 
 PREFIX = "/_control"
 _KEYS = {"fault", "with", "times", "recover", "latency_s", "fail_ratio", "clear"}
 
 
-async def handle(lookalike: Lookalike, request: web.BaseRequest) -> web.Response:
+async def handle(lookalike: Steerable, request: web.BaseRequest) -> web.Response:
     """Serve one control request."""
     match request.method, request.path:
         case "POST", "/_control":
@@ -50,7 +48,7 @@ async def handle(lookalike: Lookalike, request: web.BaseRequest) -> web.Response
             return web.json_response({"error": "no such control"}, status=404)
 
 
-async def _steer(lookalike: Lookalike, request: web.BaseRequest) -> web.Response:
+async def _steer(lookalike: Steerable, request: web.BaseRequest) -> web.Response:
     try:
         obey(lookalike, json.loads(await request.read() or b"{}"))
     except (ValueError, TypeError) as error:
@@ -58,7 +56,7 @@ async def _steer(lookalike: Lookalike, request: web.BaseRequest) -> web.Response
     return web.json_response(lookalike.ledger.summary())
 
 
-async def _report(lookalike: Lookalike, request: web.BaseRequest) -> web.Response:
+async def _report(lookalike: Steerable, request: web.BaseRequest) -> web.Response:
     try:
         order = json.loads(await request.read() or b"{}")
         if "url" in order:
@@ -69,7 +67,7 @@ async def _report(lookalike: Lookalike, request: web.BaseRequest) -> web.Respons
     return web.json_response({"answered": answered})
 
 
-def obey(lookalike: Lookalike, order: dict[str, Any]) -> None:
+def obey(lookalike: Steerable, order: dict[str, Any]) -> None:
     """Carry out one order; ValueError says what is wrong with it, and then nothing was done."""
     unknown = set(order) - _KEYS
     if unknown:

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
@@ -23,22 +21,11 @@ from aiohttp import web
 from clarion.testing import control, misbehaviour
 from clarion.testing.fault import Fault, FaultKind
 from clarion.testing.ledger import SeenRequest
+from clarion.testing.reply import Reply
 from clarion.testing.steerable import Steerable
 
 BODY_LIMIT_BYTES = 32 * 1024 * 1024
 """What is read at all; above SendGrid's own limit of 30 MB, so that the limit can be answered."""
-
-
-@dataclass(slots=True)
-class Reply:
-    """What the provider's contract says to a request."""
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    content_type: str = "application/json"
-    delivers: Sequence[str] = ()
-    """Correlation ids of the messages that this answer takes; none for everything else."""
 
 
 class Lookalike(Steerable):
@@ -65,12 +52,6 @@ class Lookalike(Steerable):
     @abstractmethod
     def own_error(self, fault: Fault) -> Reply:
         """Make the error answer that the provider itself would write for `fault.status`."""
-
-    event_webhook_url = ""
-
-    async def report(self, id: str, event: str, **more: Any) -> int:
-        """Send a signed receipt of a message, where this provider has some; else ValueError."""
-        raise ValueError(f"{self.provider} sends no receipts")
 
     @property
     def url(self) -> str:

@@ -7,14 +7,12 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
 from aiohttp import web
 
 from clarion.testing.fault import Fault, FaultKind
-
-if TYPE_CHECKING:
-    from clarion.testing.lookalike import Reply
+from clarion.testing.reply import Reply
 
 R = TypeVar("R", bound=web.Response)
 

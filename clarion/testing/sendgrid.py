@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 
 from clarion.testing.fault import Fault
 from clarion.testing.ledger import SeenRequest
-from clarion.testing.lookalike import Lookalike, Reply
+from clarion.testing.lookalike import Lookalike
+from clarion.testing.reply import Reply
 from clarion.testing.report import EventSigner, Report, Taken
 from clarion.testing.shape import (
     Flaw,
@@ -154,7 +155,6 @@ class SendGridLookalike(Lookalike):
         """Take `api_key` as the only valid one; `options` are those of `Lookalike`."""
         super().__init__(**options)
         self.api_key = api_key
-        self.event_webhook_url = ""
         """Where `report` posts its events."""
         self._signer = EventSigner()
         self._taken = Taken()

@@ -7,19 +7,42 @@ import base64
 import binascii
 import contextlib
 import re
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, assert_never
+from typing import Protocol, assert_never
 
 from clarion.testing import misbehaviour
 from clarion.testing.fault import Fault, FaultKind
-from clarion.testing.ledger import SeenRequest
+from clarion.testing.ledger import Ledger, SeenRequest
 from clarion.testing.smtp_stage import ERRORS
 
-if TYPE_CHECKING:
-    from clarion.testing.smtp import SmtpLookalike
-
 _MESSAGE_ID = re.compile(rb"(?im)^Message-ID:\s*<([^@>\r\n]+)@")
+
+
+class Server(Protocol):
+    """What a session needs of the look-alike that it belongs to."""
+
+    username: str
+    password: str
+    tls: ssl.SSLContext | None
+    is_tls_first: bool
+    extensions: tuple[str, ...]
+    commands: list[str]
+    ledger: Ledger
+    latency_s: float
+
+    def now(self) -> float:
+        """Return the wall clock in seconds since the epoch."""
+        ...
+
+    def next_serial(self) -> int:
+        """Return a number for the server's own ids."""
+        ...
+
+    def fault_at(self, stage: str, seen: SeenRequest) -> Fault | None:
+        """Return what goes wrong at this stage."""
+        ...
 
 
 class Closed(ConnectionError):
@@ -39,7 +62,7 @@ class Session:
     """One connection; everything that it counts is the look-alike's."""
 
     def __init__(
-        self, server: SmtpLookalike, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self._server = server
         self._reader = reader

@@ -56,6 +56,8 @@ class Steerable(ABC):
         self.fail_ratio = 0.0
         """Share of sends that get `failure` although no rule says so."""
         self.failure = Fault.error(500)
+        self.event_webhook_url = ""
+        """Where signed receipts go, for a provider that has one address for all."""
         self.ledger = Ledger(self.provider, ledger, keep)
         self._clock: Clock = clock or SystemClock()
         self._rng = rng or random.Random(0).random  # noqa: S311 - draws faults, not secrets
@@ -91,6 +93,10 @@ class Steerable(ABC):
             self._counted.append(_Rule(fault, times, match))
         else:
             self._standing.insert(0, _Rule(fault, None, match))
+
+    async def report(self, id: str, event: str, **more: Any) -> int:
+        """Send a signed receipt of a message, where this provider has some; else ValueError."""
+        raise ValueError(f"{self.provider} sends no receipts")
 
     def recover(self) -> None:
         """Drop every rule and the fail ratio; what already hangs goes on hanging."""

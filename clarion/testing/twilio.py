@@ -20,7 +20,8 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from clarion.testing.fault import Fault
 from clarion.testing.ledger import SeenRequest
-from clarion.testing.lookalike import Lookalike, Reply
+from clarion.testing.lookalike import Lookalike
+from clarion.testing.reply import Reply
 from clarion.testing.report import Report, Taken, twilio_report
 
 _VERSION = "2010-04-01"

@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 
 from clarion.testing.fault import Fault
 from clarion.testing.ledger import SeenRequest
-from clarion.testing.lookalike import Lookalike, Reply
+from clarion.testing.lookalike import Lookalike
+from clarion.testing.reply import Reply
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of the look-alike").decode()
 TOLERANCE_S = 300.0

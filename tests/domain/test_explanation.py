@@ -12,6 +12,7 @@ from clarion.domain.explanation import WAITS_ITS_TURN, explain, timeline
 from clarion.domain.notification import (
     Content,
     Delivery,
+    KeptReceipt,
     Notification,
     Priority,
     ProviderCall,
@@ -19,7 +20,6 @@ from clarion.domain.notification import (
     Status,
 )
 from clarion.domain.outcome import HOST_BUSY, Outcome
-from clarion.domain.receipt import KeptReceipt
 
 NOW = 1_800_000_000.0  # 2027-01-15 08:00:00 UTC
 HELD = "no provider of email can take it now (sendgrid: circuit open)"
