@@ -159,19 +159,3 @@ def test_every_route_is_documented_and_no_other():
     documented = set(re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`\s?]*)", page))
 
     assert documented == routes()
-
-
-# --- what stands for a promise -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("name", "least"), [("reliability-peers.md", 50), ("reliability.md", 15)])
-def test_the_tests_that_stand_for_a_promise_are_there(name, least):
-    """The pages name them; one that was renamed would stand for nothing."""
-    page = (DOCS / name).read_text(encoding="utf-8")
-    named = set(re.findall(r"`(test_\w+)(?:\.py)?`", page))
-    there = set()
-    for file in (ROOT / "tests").rglob("test_*.py"):
-        there |= {file.stem, *re.findall(r"def (test_\w+)", file.read_text(encoding="utf-8"))}
-
-    assert len(named) > least
-    assert named - there == set()
