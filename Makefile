@@ -40,9 +40,11 @@ demo: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks micro
+	@$(BIN)/python -m benchmarks peers
 
 soak: $(READY)
 	@CLARION_SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
 
 clean:
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis

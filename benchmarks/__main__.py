@@ -19,15 +19,22 @@ from rich.table import Table
 
 from benchmarks import isolation, machine, scale, throughput
 from benchmarks.isolation import Isolation
+from benchmarks.micro import command as micro
+from benchmarks.peers import command as peers
 from benchmarks.scale import Scale
 from benchmarks.throughput import Comparison
 
 PARTS = ("throughput", "scale", "isolation")
+COMMANDS = {"peers": peers.main, "micro": micro.main}
+"""Parts with arguments of their own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is asked for, print it, and return 0 unless something was lost."""
-    wanted = _parser().parse_args(arguments)
+    asked = sys.argv[1:] if arguments is None else list(arguments)
+    if asked and asked[0] in COMMANDS:
+        return COMMANDS[asked[0]](asked[1:])
+    wanted = _parser().parse_args(asked)
     console = Console()
     before = machine.CpuTimes.now()
     report: dict[str, Any] = {"machine": machine.describe()}

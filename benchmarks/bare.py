@@ -20,7 +20,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from benchmarks import loop
+from benchmarks import loop, mail
 
 Item = tuple[str, str, "asyncio.Future[None]"]
 
@@ -84,7 +84,7 @@ class Pipeline:
     def __init__(self, commit: GroupCommit, session: aiohttp.ClientSession, sink: str) -> None:
         self._commit = commit
         self._session = session
-        self._url = f"{sink}/v3/mail/send"
+        self._url = f"{sink}{mail.PATH}"
         self._accepted: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._numbers = itertools.count(1)
 
@@ -102,13 +102,8 @@ class Pipeline:
         """Be one slot: send one after the other."""
         while True:
             body = await self._accepted.get()
-            mail = {
-                "personalizations": [{"to": [{"email": body["to"]}]}],
-                "from": {"email": "bench@example.com"},
-                "subject": body["subject"],
-                "content": [{"type": "text/plain", "value": body["text"]}],
-            }
-            async with self._session.post(self._url, json=mail) as response:
+            sent = mail.from_notification(body)
+            async with self._session.post(self._url, json=sent) as response:
                 await response.read()
 
 

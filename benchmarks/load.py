@@ -1,7 +1,8 @@
 """The load: N keep-alive connections, each with one request out at any moment.
 
 A closed loop: a slow server is asked less often, so that what is measured is the server and not
-a queue in front of it. Its CPU time is nobody's: it runs in a process of its own.
+a queue in front of it. With `--per-second` the connections also wait until a request is due. Its
+CPU time is nobody's: it runs in a process of its own.
 
 Run alone: `python -m benchmarks.load --port 8080 --seconds 5`; the result is one line of JSON.
 """
@@ -15,11 +16,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import cast
 
 from benchmarks import loop, wire
 
 PATH = "/v1/notifications"
+UNBOUNDED = 10_000_000
 CUT_OFF_S = 30.0
 """How long answers that are still out may take once no more is asked."""
 
@@ -51,29 +54,55 @@ def notification(number: int) -> bytes:
     return json.dumps(body).encode()
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked for, and how fast."""
+
+    seconds: float
+    count: int = UNBOUNDED
+    first: int = 1
+    """Number of the first notification; the others follow it."""
+    per_second: float = 0.0
+    """0: as fast as the answers come."""
+
+
 class _Run:
     """What the connections share: when to stop, and what they saw."""
 
-    def __init__(self, seconds: float, count: int) -> None:
-        self._stop_at = time.monotonic() + seconds
-        self._count = count
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._started_at = time.monotonic()
         self._asked = 0
         self.latencies_s: list[float] = []
         self.statuses: Counter[str] = Counter()
+        self.accepted_at: dict[int, float] = {}
+        """Number of a notification -> when its 202 was here."""
         self.last_at = 0.0
 
-    def next_body(self) -> bytes | None:
-        """Return what to ask next, or None when it is over."""
-        if self._asked >= self._count or time.monotonic() >= self._stop_at:
+    def next_number(self) -> int | None:
+        """Return which to ask next, or None when it is over."""
+        stop_at = self._started_at + self._plan.seconds
+        if self._asked >= self._plan.count or max(time.monotonic(), self._due_at()) >= stop_at:
             return None
         self._asked += 1
-        return notification(self._asked)
+        return self._plan.first + self._asked - 1
 
-    def note(self, status: str, latency_s: float, now: float) -> None:
+    def wait_s(self) -> float:
+        """Return how long the next one has to wait for its turn."""
+        return max(self._due_at() - time.monotonic(), 0.0) if self._plan.per_second else 0.0
+
+    def _due_at(self) -> float:
+        if not self._plan.per_second:
+            return 0.0
+        return self._started_at + self._asked / self._plan.per_second
+
+    def note(self, number: int, status: str, latency_s: float, now: float) -> None:
         """Count an answer."""
         self.statuses[status] += 1
         self.latencies_s.append(latency_s)
         self.last_at = now
+        if status == "202":
+            self.accepted_at[number] = now
 
 
 class _Connection(asyncio.Protocol):
@@ -84,6 +113,7 @@ class _Connection(asyncio.Protocol):
         self._host = host
         self._is_over = is_over
         self._parser = wire.Parser()
+        self._number = 0
         self._asked_at = 0.0
         self._transport: asyncio.Transport | None = None
         self.has_ended_well = False
@@ -99,7 +129,7 @@ class _Connection(asyncio.Protocol):
         for message in self._parser.feed(data):
             now = time.monotonic()
             status = message.first_line.split(b" ")[1].decode()
-            self._run.note(status, now - self._asked_at, now)
+            self._run.note(self._number, status, now - self._asked_at, now)
             self._ask()
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -107,20 +137,32 @@ class _Connection(asyncio.Protocol):
         self._is_over()
 
     def _ask(self) -> None:
+        wait_s = self._run.wait_s()
+        number = self._run.next_number()
+        if number is None:
+            self._end()
+        elif wait_s:
+            asyncio.get_running_loop().call_later(wait_s, self._write, number)
+        else:
+            self._write(number)
+
+    def _write(self, number: int) -> None:
         assert self._transport is not None
-        body = self._run.next_body()
-        if body is None:
-            self.has_ended_well = True
-            self._transport.close()
+        if self._transport.is_closing():
             return
-        self._asked_at = time.monotonic()
-        self._transport.write(wire.request("POST", PATH, self._host, body))
+        self._number, self._asked_at = number, time.monotonic()
+        self._transport.write(wire.request("POST", PATH, self._host, notification(number)))
+
+    def _end(self) -> None:
+        assert self._transport is not None
+        self.has_ended_well = True
+        self._transport.close()
 
 
-async def generate(port: int, *, connections: int, seconds: float, count: int) -> Load:
-    """Ask until `seconds` have passed or `count` requests were made."""
+async def generate(port: int, connections: int, plan: Plan) -> tuple[Load, dict[int, float]]:
+    """Ask as planned; return a summary, and which were accepted when (monotonic clock)."""
     started_at = time.monotonic()
-    run = _Run(seconds, count)
+    run = _Run(plan)
     ends = asyncio.Semaphore(0)
     event_loop = asyncio.get_running_loop()
     made = [
@@ -130,13 +172,13 @@ async def generate(port: int, *, connections: int, seconds: float, count: int) -
         for _ in range(connections)
     ]  # fmt: skip
     try:
-        async with asyncio.timeout(seconds + CUT_OFF_S):
+        async with asyncio.timeout(plan.seconds + CUT_OFF_S):
             for _ in made:
                 await ends.acquire()
     except TimeoutError:
         pass
     dropped = sum(not connection.has_ended_well for connection in made)
-    return _summary(run, started_at, dropped)
+    return _summary(run, started_at, dropped), run.accepted_at
 
 
 def _summary(run: _Run, started_at: float, dropped: int) -> Load:
@@ -166,13 +208,15 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--count", type=int, default=10_000_000)
+    parser.add_argument("--count", type=int, default=UNBOUNDED)
+    parser.add_argument("--first", type=int, default=1, help="number of the first notification")
+    parser.add_argument("--per-second", type=float, default=0.0, help="0: as fast as it goes")
+    parser.add_argument("--ledger", type=Path, help="write here which were accepted when")
     asked = parser.parse_args()
-    found = loop.run(
-        generate(
-            asked.port, connections=asked.connections, seconds=asked.seconds, count=asked.count
-        )
-    )
+    plan = Plan(asked.seconds, asked.count, asked.first, asked.per_second)
+    found, accepted_at = loop.run(generate(asked.port, asked.connections, plan))
+    if asked.ledger is not None:
+        asked.ledger.write_text(json.dumps(accepted_at))
     print(json.dumps(asdict(found)))
 
 

@@ -26,9 +26,14 @@ def describe() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": sys.version.split()[0],
         "sqlite": sqlite3.sqlite_version,
-        "load_before": os.getloadavg()[0],
+        "load_before": load(),
         **_versions(),
     }
+
+
+def load() -> float:
+    """Return how many processes wanted a core, on average over the last minute."""
+    return os.getloadavg()[0]
 
 
 def _cpu_model() -> str:

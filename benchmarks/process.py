@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ POLL_S = 0.02
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # Positions in /proc/PID/stat behind the command, whose name may hold anything.
-_PARENT, _USER, _SYSTEM, _RSS = 1, 11, 12, 21
+_PARENT, _STARTED, _RSS = 1, 19, 21
+_TIMES = slice(11, 15)
+"""User and system time, of the process and of its children that have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,8 @@ def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
-def family(pid: int) -> list[int]:
-    """Return the process and all its descendants that live now."""
+def families(*pids: int) -> list[int]:
+    """Return the processes and all their descendants that live now."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -56,21 +58,60 @@ def family(pid: int) -> list[int]:
                 )
             except (FileNotFoundError, ProcessLookupError):
                 continue
-    found = [pid]
+    found = list(pids)
     for each in found:
         found += children.get(each, [])
     return found
 
 
-def cpu_s(pid: int) -> float:
-    """Return the CPU seconds that the process and its descendants have used."""
-    stats = [_stat(each) for each in family(pid)]
-    return sum(int(stat[_USER]) + int(stat[_SYSTEM]) for stat in stats) / _TICKS_PER_S
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A process, told apart from a later one with the same id."""
+
+    pid: int
+    started: str
+    """Ticks from the start of the machine."""
+
+
+def lives(*pids: int) -> list[Life]:
+    """Return the processes and all their descendants, to be ended later."""
+    found: list[Life] = []
+    for pid in families(*pids):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found.append(Life(pid, _stat(pid)[_STARTED]))
+    return found
+
+
+def is_same(life: Life) -> bool:
+    """Return whether the process still lives, and its id was not given to another."""
+    try:
+        return _stat(life.pid)[_STARTED] == life.started
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def pss_bytes(*pids: int) -> int:
+    """Return the memory of the processes and their descendants, what they share counted once."""
+    total = 0
+    for each in families(*pids):
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            rollup = Path(f"/proc/{each}/smaps_rollup").read_text()
+            total += int(rollup.partition("\nPss:")[2].split()[0]) * 1024
+    return total
+
+
+def cpu_s(*pids: int) -> float:
+    """Return the CPU seconds that the processes and their descendants have used."""
+    ticks = 0
+    for each in families(*pids):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            ticks += sum(map(int, _stat(each)[_TIMES]))
+    return ticks / _TICKS_PER_S
 
 
 def rss_bytes(pid: int) -> int:
     """Return the memory that the process and its descendants hold."""
-    return sum(int(_stat(each)[_RSS]) for each in family(pid)) * _PAGE_BYTES
+    return sum(int(_stat(each)[_RSS]) for each in families(pid)) * _PAGE_BYTES
 
 
 @asynccontextmanager
@@ -106,13 +147,14 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             await process.wait()
 
 
-async def load(
-    port: int, *, seconds: float, connections: int = 64, count: int | None = None
-) -> dict[str, Any]:
-    """Run the load generator to its end and return what it found (`load.Load`)."""
-    arguments = ["--port", port, "--seconds", seconds, "--connections", connections]
-    if count is not None:
-        arguments += ["--count", count]
+async def load(port: int, *, seconds: float, **options: object) -> dict[str, Any]:
+    """Run the load generator to its end and return what it found (`load.Load`).
+
+    Options are those of its command line: `connections`, `count`, `first`, `per_second`, `ledger`.
+    """
+    arguments: list[object] = ["--port", port, "--seconds", seconds]
+    for name, value in options.items():
+        arguments += [f"--{name.replace('_', '-')}", value]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.load", *map(str, arguments),
         cwd=ROOT, stdout=asyncio.subprocess.PIPE,

@@ -8,6 +8,8 @@ from clarion.storage.command import Intend
 BATCH = 64
 SHARED_ROWS = 12
 """Counts and stamps of all commits together; they do not grow with the batch."""
+SHARED_STATEMENTS = 20
+"""Begin, bulk writes, counts, stamps and commit of the three; they do not grow either."""
 
 
 def test_a_delivery_writes_six_rows_in_three_shared_commits(desk):
@@ -24,6 +26,19 @@ def test_a_delivery_writes_six_rows_in_three_shared_commits(desk):
     written = desk.connection.total_changes - before
     assert 6 * BATCH <= written <= 6 * BATCH + SHARED_ROWS
     assert statements.count("COMMIT") == 3
+
+
+def test_a_delivery_runs_two_statements_of_its_own(desk):
+    """The record at the acceptance, the job's end at the settlement: each may fail alone."""
+    jobs = [desk.job() for _ in range(BATCH)]
+    statements: list[str] = []
+    desk.connection.set_trace_callback(statements.append)
+
+    desk.run_together([desk.acceptance(job) for job in jobs])
+    desk.run(Intend("email", [Call(job, 1, "alpha") for job in jobs], desk.now))
+    desk.run_together([desk.settlement(job) for job in jobs])
+
+    assert 2 * BATCH < len(statements) <= 2 * BATCH + SHARED_STATEMENTS
 
 
 def test_counts_are_written_once_per_status_and_commit(desk):

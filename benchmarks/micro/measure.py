@@ -1,0 +1,39 @@
+"""Times all cases and writes them as JSON; runs in an environment that has the peers, too."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+import stamina
+import structlog
+
+from benchmarks import loop
+from benchmarks.micro import actor, stack
+from benchmarks.micro.case import Found, measure
+
+
+async def _all(count: int, rounds: int) -> list[Found]:
+    groups = (*actor.GROUPS, *stack.GROUPS)
+    return [await measure(group, count=count, rounds=rounds) for group in groups]
+
+
+def main() -> None:
+    """Run as a program."""
+    parser = argparse.ArgumentParser(description="single parts beside other libraries")
+    parser.add_argument("--count", type=int, default=20_000, help="times of each part")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each case")
+    parser.add_argument("--json", type=Path, required=True, help="file of the result")
+    asked = parser.parse_args()
+    # What is measured is the machinery: stamina would log each attempt, and we our actors.
+    stamina.instrumentation.set_on_retry_hooks(())
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    found = loop.run(_all(asked.count, asked.rounds))
+    asked.json.write_text(json.dumps([asdict(each) for each in found]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Clarion beside what people would pick instead: the same work, in turns; `--help` tells more."""
