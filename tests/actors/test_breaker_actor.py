@@ -92,12 +92,12 @@ class Wire:
         """Ask how the circuit stands; it has handled everything before."""
         return await self.breaker.ask(Snapshot(), BOUND_S)  # type: ignore[no-any-return]
 
-    async def send(self) -> Deliver:
+    async def send(self, *, is_probe: bool = False) -> Deliver:
         """Send a call and return it as the Provider gets it."""
-        self._deliver()
+        self._deliver(is_probe=is_probe)
         return await self.hears("provider")  # type: ignore[no-any-return]
 
-    def _deliver(self) -> None:
+    def _deliver(self, *, is_probe: bool = False) -> None:
         self._calls += 1
         content = Content("ada@example.com", text="Hi")
         job = Job(
@@ -105,7 +105,7 @@ class Wire:
             created_at=0.0, expires_at=1e12, is_expiry_explicit=False,
             delivery=Delivery.AT_LEAST_ONCE,
         )  # fmt: skip
-        self.breaker.tell(Deliver(Call(job, 1, "primary")))
+        self.breaker.tell(Deliver(Call(job, 1, "primary", is_probe=is_probe)))
 
     async def refused(self) -> Freed:
         """Send a call that comes back, and return what the Supervisor hears of it."""
@@ -298,6 +298,18 @@ async def test_a_call_that_was_on_the_way_when_the_gate_closed_is_refused(
     freed = await wire.refused()
 
     assert (freed.answer.reason, freed.answer.surely_not_accepted) == (reason, True)
+
+
+async def test_a_good_probe_ends_a_misconfiguration(wire: Wire) -> None:
+    """Whoever corrected the account at the provider has nothing to tell Clarion."""
+    await wire.ends(await wire.send(), Answer(Outcome.MISCONFIGURED, "http_401"))
+    found = (await wire.hears("supervisor")).circuit
+
+    await wire.ends(await wire.send(is_probe=True), ACCEPTED)
+
+    assert found.misconfigured_until is not None
+    assert (await wire.hears("supervisor")).circuit.misconfigured_until is None
+    assert (await wire.send()).permit is not None
 
 
 async def test_a_throttle_that_is_over_refuses_nothing(wire: Wire) -> None:

@@ -7,12 +7,14 @@ from structlog.testing import capture_logs
 
 from clarion.actors.journal import Journal
 from clarion.actors.journal_messages import Committed
+from clarion.actors.messages import Snapshot
 from clarion.actors.runtime import Runtime
 from clarion.errors import StorageUnavailable
 from clarion.policies.clock import SystemClock
 from clarion.storage.command import Expire
 from clarion.storage.writer import Done, Writer
 from clarion.telemetry.metrics import Metrics
+from clarion.testing import Crash
 
 BOUND_S = 5.0
 
@@ -22,6 +24,48 @@ async def runtime():
     made = Runtime(clock=SystemClock(), rng=lambda: 0.5)
     yield made
     await made.close(BOUND_S)
+
+
+class Paper:
+    """A store that takes everything."""
+
+    def begin(self):
+        """Begin nothing."""
+
+    def apply(self, each):
+        return each.now
+
+    def commit(self):
+        """Keep nothing."""
+
+    def rollback(self):
+        """Undo nothing."""
+
+
+async def test_what_a_journal_was_told_is_written_though_it_crashes(runtime):
+    """Commands wait in the writer, which outlives it, and not in the actor."""
+    done = []
+    writer = Writer(Paper(), on_done=done.extend, post=lambda news: news(), on_state=print)
+    journal = runtime.spawn(
+        "journal",
+        lambda: Journal(
+            writer,
+            queues=dict,
+            on_ended=lambda _ended: None,
+            clock=SystemClock(),
+            metrics=Metrics(),
+        ),
+        on_crash=lambda report: runtime.restart(report.name),
+    )
+    journal.tell(Expire("email", 1.0, 0.0))
+    journal.tell(Crash("by the test"))
+
+    journal.tell(Expire("email", 2.0, 0.0))
+    found = await journal.ask(Snapshot(), BOUND_S)
+    writer.run_once()
+
+    assert found.pending == 2
+    assert [each.result for each in done] == [1.0, 2.0]
 
 
 @pytest.mark.parametrize(
