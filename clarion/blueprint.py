@@ -172,13 +172,14 @@ def remember_controls(memory: Memory, settings: Settings, controls: Controls, cl
         if kind == "pause" and name in settings.providers:
             _, _, steered_at = controls.get(("breaker", name), ("", "", 0.0))
             if steered_at < at:
-                _remember_pause(memory, name, value, clock)
+                _remember_pause(memory, name, value, at, clock)
 
 
-def _remember_pause(memory: Memory, name: str, value: str, clock: Clock) -> None:
+def _remember_pause(memory: Memory, name: str, value: str, at: float, clock: Clock) -> None:
     left_s = 0.0
     with suppress(ValueError):
-        left_s = min(float(value) - clock.now(), LONGEST_PAUSE_S)
+        # A clock that is behind the one it was written by was set back: it is as long as ever.
+        left_s = min(float(value) - max(clock.now(), at), LONGEST_PAUSE_S)
     if left_s > 0:
         until = clock.monotonic() + left_s
         report = memory.reports.get(name) or CircuitReport(name, "closed", 0, None, 0)

@@ -166,3 +166,16 @@ def test_what_operators_decided_wins_over_the_settings(tmp_path):
     assert {name: report.state for name, report in memory.reports.items()} == {
         "off": "forced_open", "mended": "disabled",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("back_s", [0.0, 3600.0])
+def test_a_kept_pause_is_no_longer_than_it_was_asked_for(settings, back_s):
+    """Also where the wall clock was set back while the process was down."""
+    memory, clock = Memory(), ManualClock()
+    name = next(iter(settings.providers))
+    written_at = clock.now() + back_s
+    pause = {("pause", name): (repr(written_at + 900.0), "provider", written_at)}
+
+    blueprint.remember_controls(memory, settings, pause, clock)
+
+    assert memory.kept_pauses[name] == pytest.approx(clock.monotonic() + 900.0)

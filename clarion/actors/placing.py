@@ -221,8 +221,9 @@ class Placing(Parent):
         gate, now = self._gates[call.provider], self._clock.monotonic()
         if message.answer.outcome is Outcome.MISCONFIGURED and call.is_probe:
             gate.is_health_good = False
-        self._take_report(message.circuit)
+        # In this order: the probe that closes a circuit is no success of the slow start after it.
         gate.free(call.key, message.answer, now)
+        self._take_report(message.circuit)
         self._memory.windows[call.provider] = gate.window
         if message.answer.outcome is Outcome.THROTTLED:
             self._keep_pause(gate, now)

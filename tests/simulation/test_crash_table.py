@@ -307,8 +307,8 @@ def test_a_ramp_goes_on_over_a_crash_of_the_supervisor(build_world, send):
 
     world.plan(5.0, "well", calm)
     world.plan(15.0, "from now on", forget)
-    world.plan(16.4, "crash", crash("supervisor"))
-    world.plan(16.5, "look", look)
+    world.plan(17.4, "crash", crash("supervisor"))
+    world.plan(17.5, "look", look)
 
     world.run(200.0)
 
