@@ -44,7 +44,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks peers
 
 soak: $(READY)
-	@CLARION_SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
+	@CLARION_SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest -m soak -s $(PYTEST_ARGS)
 
 clean:
 	@rm -rf $(VENV) .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,8 @@
 """What must be true of the calls of a simulated world, by the ledgers of its accounts.
 
 An account notes when each call began, in virtual time, which no clock that is set can bend. Here
-that is held against what people were granted: pauses, cancels, expiries, limits, the grace.
+that is held against what people were granted: pauses, cancels, expiries, the grace. What an
+account expects of each call as it comes is in `contract`.
 """
 
 from __future__ import annotations
@@ -19,9 +20,6 @@ Rows = Mapping[str, Any]
 
 ON_ITS_WAY_S = 2.0
 """From the last look at a pause, an expiry or a limit until the call: commits lie between."""
-RATE_WINDOWS_S = (0.5, 2.0, 5.0)
-RATE_SLACK_S = 0.3
-"""Calls bunch on their way by so much."""
 WASTED = 100
 """So many numbers of calls of one notification may come to nothing: refused, recalled, cut off."""
 _UNTIL = {"pause": "resume", "disable": "enable"}
@@ -37,7 +35,6 @@ def examine_calls(world: Simulation, rows: Rows, connection: sqlite3.Connection)
     begun = sorted(each for account in world.accounts.values() for each in account.begun)
     _check_wishes(world, begun)
     _check_cancels(world, begun, connection)
-    _check_rates(world)
     _check_wasted(world, begun)
     _check_given_up(world, connection)
     if not world.was_clock_set:
@@ -70,24 +67,6 @@ def _check_cancels(
             world.accuse(f"{later[1:]} although there was a {words} at {at:.3f} s")
 
 
-def _check_rates(world: Simulation) -> None:
-    """No more calls in a while than its tokens; each forgetting fills the bucket again."""
-    forgets = [at for at, what in world.forgotten_at if what.startswith(("death", "crash"))]
-    for name, account in world.accounts.items():
-        limit = world.settings.providers[name].rate_limit
-        if not limit.per_second:
-            continue
-        for window_s in RATE_WINDOWS_S:
-            allowed = limit.burst + limit.per_second * (window_s + RATE_SLACK_S)
-            times = [each.at for each in account.begun]
-            for n, at in enumerate(times):
-                last = n + int(allowed)
-                if last >= len(times) or times[last] > at + window_s:
-                    continue
-                if not any(at - ON_ITS_WAY_S <= each <= at + window_s for each in forgets):
-                    world.accuse(f"{name} was called more than {allowed:g} times from {at:.3f} s")
-
-
 def _check_wasted(world: Simulation, begun: Sequence[Beginning]) -> None:
     """Waiting costs nothing: no notification is offered and refused, again and again."""
     made = Counter(each.id for each in begun)
@@ -115,6 +94,8 @@ def _check_grace(
     """After an unknown outcome nothing is sent before a receipt had its time to come."""
     grace_s = world.settings.defaults.unknown_grace
     for id, number, ended_at in connection.execute(_UNKNOWN):
+        if id in world.sent_again:
+            continue  # On a person's word, who did not want to wait.
         for each in begun:
             is_early = ended_at <= each.wall_at < ended_at + grace_s - 0.001
             if each.id == id and each.number > number and is_early:

@@ -11,11 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from clarion.domain.notification import Delivery, Reason, Status
+from clarion.service import Service
 from clarion.storage.connection import connect_reader
 from clarion.storage.recount import recount
 from clarion.testing.call_invariant import examine_calls
+from clarion.testing.simulated_receipt import GOOD
 from clarion.testing.simulation import Simulation
 
+_TAKEN = {Status.SENT, Status.DELIVERED, Status.UNDELIVERED}
 _SURELY_NOT_TAKEN = {Status.FAILED, Status.EXPIRED, Status.CANCELLED}
 _EXPECTED = frozenset({
     "actor_restart_planned", "actor_over_budget", "supervisor_crashed", "giving_up",
@@ -41,10 +44,11 @@ def examine(world: Simulation) -> list[str]:
             check(world, rows)
         if connection.execute("SELECT count(*) FROM jobs").fetchone()[0]:
             world.accuse("jobs are left")
-        _check_probes(world, connection)
         examine_calls(world, rows, connection)
     finally:
         connection.close()
+    if world.has_to_end and not world.is_over:
+        world.accuse("something has not ended")
     reconcile(world)
     _check_logs(world)
     return world.violations
@@ -58,6 +62,29 @@ def reconcile(world: Simulation) -> None:
             world.accuse(f"counts do not reconcile: {difference}")
     finally:
         connection.close()
+
+
+def has_running_redrive(world: Simulation) -> bool:
+    """Whether some redrive has not ended."""
+    connection = connect_reader(world.path)
+    try:
+        found = connection.execute("SELECT 1 FROM redrives WHERE state = 'running' LIMIT 1")
+        return found.fetchone() is not None
+    finally:
+        connection.close()
+
+
+async def look(world: Simulation, service: Service) -> None:
+    """Check, of a process that lives, that each lane keeps in memory what it may and no more."""
+    settings = world.settings
+    for lane in await service.queues():
+        n = getattr(lane, "in_memory", 0)
+        bound = settings.queue.max_in_memory + sum(
+            settings.providers[name].max_concurrent
+            for name in settings.channels[lane.channel].providers
+        )
+        if n > bound:
+            world.accuse(f"the lane {lane.channel} holds {n} in memory, {bound} allowed")
 
 
 Rows = Mapping[str, Any]
@@ -82,15 +109,15 @@ def _check_acceptances(world: Simulation, rows: Rows) -> None:
         elif n > 1:
             _check_duplicate(world, rows[id], n)
     for id, row in rows.items():
-        if row["status"] == Status.SENT and not taken[id]:
-            world.accuse(f"{id} is sent and no account took it")
+        if row["status"] in _TAKEN and not taken[id] and id not in world.taken_on_trust:
+            world.accuse(f"{id} is {row['status']} and no account took it")
         if row["status"] in _SURELY_NOT_TAKEN and taken[id]:
             world.accuse(f"{id} is {row['status']} and was taken {taken[id]} times")
 
 
 def _check_duplicate(world: Simulation, row: Any, n: int) -> None:
     requested = world.promised.get(row["id"], {}).get("delivery")
-    if requested == Delivery.AT_MOST_ONCE:
+    if requested == Delivery.AT_MOST_ONCE and row["id"] not in world.sent_again:
         world.accuse(f"{row['id']} is at_most_once and was taken {n} times")
     if not row["possibly_duplicated"]:
         world.accuse(f"{row['id']} was taken {n} times and is not marked")
@@ -112,27 +139,28 @@ def _check_repeated(world: Simulation, rows: Rows) -> None:
             world.accuse(f"reference {reference} was accepted {n} times")
 
 
+def _check_receipts(world: Simulation, rows: Rows) -> None:
+    for _, receipt, verdict in world.receipts:
+        id = receipt.notification_id
+        if verdict == "unknown" or id not in rows:
+            world.accuse(f"a receipt of {id} was taken for a stranger's")
+        elif receipt.status in GOOD and rows[id]["status"] not in _TOLD[receipt.status]:
+            world.accuse(f"{id} was told to be {receipt.status} and is {rows[id]['status']}")
+
+
+_TOLD = {
+    Status.SENT: _TAKEN,
+    Status.DELIVERED: {Status.DELIVERED, Status.UNDELIVERED},
+}
+
+
 _CHECKS: tuple[Callable[[Simulation, Rows], None], ...] = (
     _check_kept,
     _check_acceptances,
     _check_attempts,
     _check_repeated,
+    _check_receipts,
 )
-
-_PROBES = """SELECT provider, started_at, ended_at FROM provider_calls
-WHERE is_probe ORDER BY provider, started_at"""
-
-
-def _check_probes(world: Simulation, connection: sqlite3.Connection) -> None:
-    """Probes of one provider follow one another, unless something was told to forget them."""
-    forgets = [at for at, _ in world.forgotten]
-    before: Any = None
-    for row in connection.execute(_PROBES):
-        if before is not None and row["provider"] == before["provider"]:
-            is_excused = any(before["started_at"] <= at <= row["started_at"] for at in forgets)
-            if row["started_at"] < before["ended_at"] and not is_excused:
-                world.accuse(f"two probes at {row['provider']} at once: {tuple(row)}")
-        before = row
 
 
 def _check_logs(world: Simulation) -> None:

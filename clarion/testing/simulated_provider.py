@@ -2,6 +2,7 @@
 
 The account outlives every process of Clarion. It takes a message at some instant of a call, which
 may be after Clarion gave the call up, or died; the ledger counts what it took, whatever it said.
+What it may expect of its client is in its `Contract`; what it tells later, in its `ReceiptHabit`.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, assert_never
 
 from clarion.domain.notification import Channel
 from clarion.domain.outcome import Answer, Health, Outcome
+from clarion.domain.receipt import Receipt
 from clarion.providers.base import Outgoing, Wire, answer_for_exception
+from clarion.settings import ProviderSettings
+from clarion.testing.contract import Contract, Ending
+from clarion.testing.simulated_receipt import ReceiptHabit
 
 FOREVER_S = 1e9
 
@@ -27,16 +32,24 @@ class World(Protocol):
         """Return the virtual seconds."""
         ...
 
-    def wall_now(self) -> float:
-        """Return the wall clock in seconds since the Unix epoch."""
-        ...
-
     def note(self, event: str) -> None:
         """Write a line of the trace."""
         ...
 
     def accuse(self, violation: str) -> None:
         """Note that a promise was broken."""
+        ...
+
+    def wall_now(self) -> float:
+        """Return the wall clock in seconds since the Unix epoch."""
+        ...
+
+    def expect(self, after_s: float, receipt: Receipt) -> None:
+        """Let a receipt come to whichever process lives then."""
+        ...
+
+    def knows_taken(self, id: str) -> bool:
+        """Whether Clarion answered for a receipt, before now, which says that somebody took it."""
         ...
 
 
@@ -59,6 +72,21 @@ class Mood:
     """Raised instead of an answer."""
 
     @property
+    def ending(self) -> Ending:
+        """How the circuit has to take a call that ends so."""
+        if self.error is not None:
+            return "failure"
+        match self.outcome:
+            case Outcome.ACCEPTED | Outcome.RECIPIENT | Outcome.PERMANENT:
+                return "success"
+            case Outcome.TRANSIENT | Outcome.UNKNOWN | None:
+                return "failure"
+            case Outcome.THROTTLED | Outcome.MISCONFIGURED | Outcome.REFUSED | Outcome.RECALLED:
+                return "ignored"
+            case _:
+                assert_never(self.outcome)
+
+    @property
     def share_taken(self) -> float:
         """The share of calls that the account accepts."""
         is_taking = self.outcome is Outcome.ACCEPTED and self.error is None
@@ -71,6 +99,7 @@ MOODS = {
     for mood in (
         HEALTHY,
         Mood("slow", latency_s=(2.0, 9.0)),
+        Mood("tardy", latency_s=(0.8, 1.9)),
         Mood("answers_500", Outcome.TRANSIENT, surely_not_accepted=True),
         Mood("answers_503_in_doubt", Outcome.TRANSIENT),
         Mood("proxy_502", Outcome.UNKNOWN, takes=0.5),
@@ -112,25 +141,28 @@ class Exchange:
     is_taken: bool = False
 
 
-@dataclass(slots=True)
 class Account:
-    """One account at a simulated sender; `max_concurrent` is the promise that it checks."""
+    """One account at a simulated sender."""
 
-    name: str
-    max_concurrent: int
-    world: World
-    rng: Random
-    moods: tuple[Mood, ...] = (HEALTHY,)
-    """Each call meets one of these."""
-    taken: dict[str, int] = field(default_factory=dict)
-    """Notification id -> how often the account accepted it."""
-    begun: list[Beginning] = field(default_factory=list)
-    calls: int = 0
-    most_in_flight: int = 0
-    asked_at: float = 0.0
-    silent_until: float = 0.0
-    """From the one to the other it wants to be left alone (Retry-After)."""
-    _open: dict[int, Exchange] = field(default_factory=dict)
+    def __init__(self, name: str, settings: ProviderSettings, world: World, rng: Random) -> None:
+        self.name = name
+        self.contract = Contract(settings, self._accuse)
+        self.moods: tuple[Mood, ...] = (HEALTHY,)
+        """Each call meets one of these; one that stands there twice is met twice as often."""
+        self.habit = ReceiptHabit()
+        self.taken: dict[str, int] = {}
+        """Notification id -> how often the account accepted it."""
+        self.begun: list[Beginning] = []
+        self.calls = 0
+        self.most_in_flight = 0
+        self._world = world
+        self._rng = rng
+        # Of its own: what is told later changes nothing of what is answered now.
+        self._later = Random(rng.getrandbits(64))  # noqa: S311  # chances, not secrets
+        self._open: dict[int, Exchange] = {}
+
+    def _accuse(self, violation: str) -> None:
+        self._world.accuse(f"{self.name}: {violation}")
 
     def adapter(self) -> SimulatedAdapter:
         """Make an adapter that uses this account."""
@@ -145,76 +177,92 @@ class Account:
         for exchange in self._open.values():
             self._decide(exchange, 0.5)
         self._open.clear()
-        self.forget_silence()
-
-    def forget_silence(self) -> None:
-        """Expect calls again: whoever was asked to wait has died or was told otherwise."""
-        self.silent_until = 0.0
 
     async def answer(self, outgoing: Outgoing, wire: Wire) -> Answer:
         """Take part in one exchange."""
-        mood = self.rng.choice(self.moods)
+        mood = self._rng.choice(self.moods)
         with self._exchange(outgoing, mood) as exchange:
-            latency_s = self.rng.uniform(*mood.latency_s)
-            share = self.rng.random()
-            await asyncio.sleep(latency_s * share)
+            latency_s = self._rng.uniform(*mood.latency_s)
+            written, taken = sorted((self._rng.random(), self._rng.random()))
+            await asyncio.sleep(latency_s * written)
             exchange.is_written = wire.is_written = mood.is_written
-            await asyncio.sleep(latency_s * (1 - share))
+            await asyncio.sleep(latency_s * (taken - written))
             self._decide(exchange, mood.share_taken)
+            # A receipt may overtake the answer.
+            await asyncio.sleep(latency_s * (1 - taken))
             if mood.outcome is None:
                 await asyncio.sleep(FOREVER_S)
             if mood.error is not None:
                 raise mood.error(mood.name)
-            return self._say(mood)
+            return self._say(exchange)
 
-    def _say(self, mood: Mood) -> Answer:
+    def _say(self, exchange: Exchange) -> Answer:
+        mood = exchange.mood
         assert mood.outcome is not None
         if mood.retry_after_s is not None:
-            self.asked_at = self.world.now()
-            self.silent_until = self.asked_at + mood.retry_after_s
+            self.contract.asked_to_wait(self._world.now(), mood.retry_after_s)
         return Answer(
             mood.outcome,
             mood.name,
             f"the account {self.name} is in this mood: {mood.name}",
             surely_not_accepted=mood.surely_not_accepted,
             retry_after_s=mood.retry_after_s,
+            provider_message_id=self._message_id(exchange) if exchange.is_taken else None,
         )
+
+    def _message_id(self, exchange: Exchange) -> str:
+        return f"{self.name} {exchange.outgoing.notification_id}/{exchange.outgoing.call}"
 
     @contextmanager
     def _exchange(self, outgoing: Outgoing, mood: Mood) -> Iterator[Exchange]:
         self.calls += 1
         key, exchange = self.calls, Exchange(outgoing, mood)
         self._open[key] = exchange
-        self._look(outgoing, mood)
+        self.most_in_flight = max(self.most_in_flight, len(self._open))
+        self._note(outgoing, mood)
+        out = self.contract.began(self._world.now())
+        ending = mood.ending
         try:
             yield exchange
         except asyncio.CancelledError:
+            ending = "failure"
             if key in self._open and not exchange.is_taken:
                 self._decide(exchange, 0.3)
             raise
         finally:
             self._open.pop(key, None)
+            self.contract.ended(out, ending, self._world.now())
 
-    def _look(self, outgoing: Outgoing, mood: Mood) -> None:
-        n = len(self._open)
-        self.most_in_flight = max(self.most_in_flight, n)
+    def _note(self, outgoing: Outgoing, mood: Mood) -> None:
         id, number = outgoing.notification_id, outgoing.call
-        now, wall_now = self.world.now(), self.world.wall_now()
+        now, wall_now = self._world.now(), self._world.wall_now()
         self.begun.append(Beginning(now, wall_now, self.name, id, number, outgoing.channel))
-        self.world.note(f"{self.name} < {outgoing.notification_id}/{outgoing.call} {mood.name}")
-        if n > self.max_concurrent:
-            self.world.accuse(f"{self.name}: {n} calls in flight, {self.max_concurrent} allowed")
-        if self.asked_at < self.world.now() < self.silent_until:
-            self.world.accuse(f"{self.name} was called before its Retry-After was over")
+        self._world.note(f"{self.name} < {id}/{number} {mood.name}")
+        if self._world.knows_taken(id):
+            self._accuse(f"{id} is sent again after a receipt told of it")
 
     def _decide(self, exchange: Exchange, share: float) -> None:
         if not exchange.is_written or exchange.is_taken or exchange.mood.surely_not_accepted:
             return
-        if self.rng.random() < share:
+        if self._rng.random() < share:
             exchange.is_taken = True
-            id = exchange.outgoing.notification_id
+            id, call = exchange.outgoing.notification_id, exchange.outgoing.call
             self.taken[id] = self.taken.get(id, 0) + 1
-            self.world.note(f"{self.name} took {id}/{exchange.outgoing.call}")
+            self._world.note(f"{self.name} took {id}/{call}")
+            self._tell_later(exchange)
+
+    def _tell_later(self, exchange: Exchange) -> None:
+        receipt = Receipt(
+            exchange.outgoing.notification_id,
+            self.name,
+            "",
+            "",
+            self._world.wall_now(),
+            call=exchange.outgoing.call,
+            provider_message_id=self._message_id(exchange),
+        )
+        for after_s, each in self.habit.draw(receipt, self._later):
+            self._world.expect(after_s, each)
 
 
 class SimulatedAdapter:

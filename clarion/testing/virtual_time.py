@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -20,6 +21,21 @@ STANDSTILL = 100_000
 
 class TimeStandsStill(RuntimeError):
     """The loop can never go on, or never gets to its next instant."""
+
+
+class _Numbered(deque[asyncio.Handle]):
+    """The callbacks of a loop that ends before the n-th next one."""
+
+    def __init__(self, ready: deque[asyncio.Handle], n: int, on_end: Callable[[], object]) -> None:
+        super().__init__(ready)
+        self._left = n
+        self._on_end = on_end
+
+    def popleft(self) -> asyncio.Handle:
+        self._left -= 1
+        if self._left == 0:
+            self._on_end()
+        return super().popleft()
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -33,20 +49,28 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         super().__init__()
         self._now = start_s
         self._turns = 0
-        self._end: BaseException | None = None
 
     def time(self) -> float:
         """Return the virtual seconds."""
         return self._now
 
-    def halt(self, error: BaseException) -> None:
-        """Let `run_forever` (and what runs on it) raise `error` before anything else runs."""
-        self._end = error
+    def call_before(self, n: int, end: Callable[[], object]) -> None:
+        """Call `end`, which raises, before the n-th next callback: between any two awaits."""
+        self._ready = _Numbered(self._ready, n, end)
+
+    def call_no_more(self) -> None:
+        """Forget what `call_before` was told."""
+        self._ready = deque(self._ready)
+
+    def die(self) -> None:
+        """Drop every callback and timer but asyncio's own, by which tasks can be taken down."""
+        self._ready = deque(handle for handle in self._ready if _is_of_asyncio(handle))
+        for timer in self._scheduled:
+            timer._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001
+        self._scheduled.clear()
+        self._timer_cancelled_count = 0
 
     def _run_once(self) -> None:
-        if self._end is not None:
-            end, self._end = self._end, None
-            raise end
         if not self._ready:
             self._jump()
         # The base runs timers that much early, and none without it: the least there is, or a timer
@@ -72,6 +96,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def _write_to_self(self) -> None:
         """Wake nobody: there is no other thread, and a pipe would add turns of its own."""
+
+
+def _is_of_asyncio(handle: asyncio.Handle) -> bool:
+    callback = handle._callback  # type: ignore[attr-defined]  # noqa: SLF001
+    is_bound = isinstance(getattr(callback, "__self__", None), asyncio.Future)
+    return is_bound or (getattr(callback, "__module__", None) or "").startswith("asyncio")
 
 
 class VirtualClock:
