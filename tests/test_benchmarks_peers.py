@@ -106,7 +106,13 @@ async def test_a_peer_is_measured_from_the_acceptance_to_the_provider(spool, sce
     assert spool.pids() == []
 
 
-async def test_a_killed_worker_is_started_again_and_loses_nothing_here(spool):
+@pytest.fixture
+def no_settling(monkeypatch):
+    """Leases are over at once here."""
+    monkeypatch.setattr("benchmarks.peers.run.SETTLING_S", 0.0)
+
+
+async def test_a_killed_worker_is_started_again_and_loses_nothing_here(spool, no_settling):
     """What it had in hand is delivered after the kill; what was out is delivered twice."""
     found = await measure(spool, KILLED, SECONDS)
 
@@ -116,7 +122,7 @@ async def test_a_killed_worker_is_started_again_and_loses_nothing_here(spool):
     assert found.cpu_s_per_1000 is None
 
 
-async def test_clarion_is_killed_as_a_whole_and_keeps_what_it_accepted():
+async def test_clarion_is_killed_as_a_whole_and_keeps_what_it_accepted(no_settling):
     """Its only process takes the connections of the load with it, but nothing accepted."""
     found = await measure(Clarion(), KILLED, SECONDS)
 
@@ -167,7 +173,14 @@ def held_sitting() -> Sitting:
         "took_s": 60.0,
     }  # fmt: skip
     return Sitting(
-        found, {"rq": {"rq": "1"}}, {"rq": "forks"}, 4.0, 1, {"arq": "no net\nat all"}, runs
+        found,
+        ["all: quiet."],
+        {"rq": {"rq": "1"}},
+        {"rq": "forks"},
+        4.0,
+        1,
+        {"arq": "no net\nat all"},
+        runs,
     )
 
 
@@ -183,6 +196,9 @@ def test_a_report_has_each_contestant_in_each_table(tmp_path):
         assert [row[0] for row in table.rows(held, scenario)] == held.contestants()
         assert text.count(f"## {scenario.title[0].upper()}{scenario.title[1:]}\n") == 1
     assert "- arq: no net\n" in text
+    heads, found = table.summary(held)
+    assert [row[0] for row in found] == held.contestants()
+    assert {len(row) for row in found} == {len(heads)}
     assert Sitting.from_json(json.loads((tmp_path / "peers.json").read_text())) == held
 
 
@@ -199,6 +215,20 @@ def test_charts_are_drawings_with_a_bar_for_each(tmp_path):
         bars = drawing.findall("{http://www.w3.org/2000/svg}rect")
         assert [bar.get("class") for bar in bars] == ["ours", "peer", "peer", "ceiling"]
         assert max(float(bar.get("width")) for bar in bars) == 720 - 120 - 70
+
+
+def test_sittings_are_joined_into_one_report(tmp_path):
+    """Some scenarios need a quiet machine, others only time."""
+    whole, fast, killed = held_sitting(), held_sitting(), held_sitting()
+    fast.runs = [run for run in whole.runs if run.scenario != "killed"]
+    killed.runs = [run for run in whole.runs if run.scenario == "killed"]
+    killed.conditions = ["killed: noisy."]
+
+    fast.join(killed)
+
+    assert table.measured(fast) == list(SCENARIOS)
+    text = report.write(fast, tmp_path).read_text()
+    assert "- all: quiet.\n- killed: noisy.\n" in text
 
 
 def test_a_report_can_be_written_again_from_its_json(tmp_path, capsys):

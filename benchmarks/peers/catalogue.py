@@ -71,7 +71,7 @@ RECIPES = (
             "dramatiq", f"{_APP}dramatiq", "--processes", str(WORKERS),
             "--threads", _SLOTS, "--skip-logging",
         ),
-        "async actor, heartbeat_timeout 10 s",
+        "async actor, heartbeat_timeout 10 s, maintenance_chance 1 %",
         workers=1,
     ),
     Recipe(
@@ -92,7 +92,8 @@ RECIPES = (
         "rq",
         ("rq",),
         (f"{_APP}rq",),
-        "eight standard workers with their scheduler, which fork for each job; code preloaded",
+        "eight standard workers with scheduler, which fork for each job; code preloaded,"
+        " monitoring and maintenance each 5 s",
         workers=8,
     ),
     Recipe(

@@ -35,7 +35,9 @@ def write(sitting: Sitting, folder: Path) -> Path:
 
 def markdown(sitting: Sitting, charts: list[str]) -> str:
     """Return the tables as Markdown, below the charts, above what was measured on what."""
-    parts = ["# Clarion beside its peers", _conditions(sitting)]
+    parts = ["# Clarion beside its peers", _machine(sitting)]
+    parts.append("\n".join(f"- {each}" for each in sitting.conditions))
+    parts.append(_table(*table.summary(sitting)))
     parts += [f"![{title}]({name}.svg)" for name, *_, title in _CHARTS if name in charts]
     for scenario in table.measured(sitting):
         parts.append(f"## {scenario.title[0].upper()}{scenario.title[1:]}")
@@ -49,20 +51,12 @@ def markdown(sitting: Sitting, charts: list[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _conditions(sitting: Sitting) -> str:
+def _machine(sitting: Sitting) -> str:
     found = sitting.machine
     return (
         f"{found['cpu']}, {found['cores']} cores, {found['memory_gb']:.0f} GB, Linux"
         f" {found['kernel']}, Python {found['python']}, SQLite {found['sqlite']}."
-        f" Loads of {sitting.seconds:g} s, {_rounds(sitting.rounds)}."
-        f" Load average {found['load_before']:.1f} before and"
-        f" {found['load_after']:.1f} after; {found['stolen_share']:.0%} of the time was stolen"
-        f" by other machines. The sitting took {found['took_s'] / 60:.0f} minutes."
     )
-
-
-def _rounds(rounds: int) -> str:
-    return "one round" if rounds == 1 else f"medians of {rounds} rounds"
 
 
 def _who(sitting: Sitting) -> list[list[str]]:

@@ -25,6 +25,8 @@ class Sitting:
     """What was measured together."""
 
     machine: dict[str, Any]
+    conditions: list[str]
+    """A sentence or two for each sitting in it: there may be more than one, joined."""
     versions: dict[str, dict[str, str]]
     setups: dict[str, str]
     seconds: float
@@ -41,6 +43,13 @@ class Sitting:
     def from_json(cls, told: dict[str, Any]) -> Sitting:
         """Read it back."""
         return cls(**{**told, "runs": [Run(**each) for each in told["runs"]]})
+
+    def join(self, other: Sitting) -> None:
+        """Take the runs of another sitting in; figures are compared within a scenario only."""
+        self.conditions += other.conditions
+        self.versions |= other.versions
+        self.missing |= other.missing
+        self.runs += other.runs
 
     def middle(self, contestant: str, scenario: str) -> Run | None:
         """Return the run with the median rate, the lower one of two; None if there is none."""
@@ -93,6 +102,7 @@ async def hold(
     """Prepare and measure everybody; a run that breaks is told of, and the others go on."""
     sitting = Sitting(
         machine=machine.describe(),
+        conditions=[],
         versions={},
         setups={each.name: each.setup for each in RECIPES},
         seconds=seconds,
@@ -119,4 +129,16 @@ async def hold(
         "load_after": machine.load(),
         "took_s": time.monotonic() - started_at,
     }
+    sitting.conditions = [_conditions(sitting, [each.name for each in scenarios])]
     return sitting
+
+
+def _conditions(sitting: Sitting, scenarios: Sequence[str]) -> str:
+    found = sitting.machine
+    rounds = "one round" if sitting.rounds == 1 else f"medians of {sitting.rounds} rounds"
+    return (
+        f"{', '.join(scenarios)}: loads of {sitting.seconds:g} s, {rounds}. Load average"
+        f" {found['load_before']:.1f} before and {found['load_after']:.1f} after;"
+        f" {found['stolen_share']:.0%} of the time was stolen by other machines. The sitting took"
+        f" {found['took_s'] / 60:.0f} minutes."
+    )

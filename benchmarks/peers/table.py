@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.table import Table
 
@@ -30,6 +30,18 @@ _DEATH: tuple[Column, ...] = (
     ("doubled", lambda run: f"{run.doubled:,}"),
     ("all delivered after s", lambda run: _or_dash(run.recovered_s, ".1f")),
 )
+_SUMMARY: tuple[tuple[str, str, Callable[[Run], str]], ...] = (
+    ("delivered/s", "full", lambda run: f"{run.delivered_per_s:,.0f}"),
+    ("Redis relaxed", "relaxed", lambda run: f"{run.delivered_per_s:,.0f}"),
+    ("at 50 ms", "slow", lambda run: f"{run.delivered_per_s:,.0f}"),
+    ("10 % failing", "failing", lambda run: f"{run.delivered_per_s:,.0f}"),
+    ("CPU s per 1,000", "full", lambda run: _or_dash(run.cpu_s_per_1000, ".2f")),
+    ("peak MB", "full", lambda run: f"{run.peak_mb:,.0f}"),
+    ("delay p99 ms at 100/s", "steady", lambda run: f"{run.delivery_p99_ms:,.0f}"),
+    ("lost by kill -9", "killed", lambda run: f"{run.undelivered:,}"),
+    ("doubled", "killed", lambda run: f"{run.doubled:,}"),
+)
+"""Heading, scenario, figure."""
 
 
 def columns(scenario: Scenario) -> tuple[Column, ...]:
@@ -43,6 +55,21 @@ def rows(sitting: Sitting, scenario: Scenario) -> list[tuple[str, ...]]:
     return [(name, *(cell(run) for _, cell in columns(scenario))) for name, run in found if run]
 
 
+def summary(sitting: Sitting) -> tuple[list[str], list[list[str]]]:
+    """Return headings and rows of the one table with everybody's main figures."""
+    names = [each.name for each in measured(sitting)]
+    chosen = [(head, name, cell) for head, name, cell in _SUMMARY if name in names]
+    found = [
+        [who, *(_cell(sitting.middle(who, name), cell) for _, name, cell in chosen)]
+        for who in sitting.contestants()
+    ]
+    return ["", *(head for head, *_ in chosen)], found
+
+
+def _cell(run: Run | None, cell: Callable[[Run], str]) -> str:
+    return "-" if run is None else cell(run)
+
+
 def measured(sitting: Sitting) -> list[Scenario]:
     """Return the scenarios of a sitting, in their order."""
     names = {run.scenario for run in sitting.runs}
@@ -51,15 +78,19 @@ def measured(sitting: Sitting) -> list[Scenario]:
 
 def tables(sitting: Sitting) -> list[Table]:
     """Return the tables for a terminal."""
-    return [_table(sitting, scenario) for scenario in measured(sitting)]
+    drawn = [
+        _table(scenario.title, ["", *(head for head, _ in columns(scenario))], found)
+        for scenario in measured(sitting)
+        if (found := rows(sitting, scenario))
+    ]
+    return [*drawn, _table("all of it", *summary(sitting))]
 
 
-def _table(sitting: Sitting, scenario: Scenario) -> Table:
-    table = Table(title=scenario.title)
-    table.add_column("")
-    for head, _ in columns(scenario):
-        table.add_column(head, justify="right")
-    for row in rows(sitting, scenario):
+def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=title)
+    for head in heads:
+        table.add_column(head, justify="right" if head else "left")
+    for row in rows:
         table.add_row(*row, style="bold" if row[0] == "clarion" else None)
     return table
 

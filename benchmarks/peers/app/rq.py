@@ -39,7 +39,13 @@ def main() -> None:
     """Work until told to stop."""
     # Jobs name their function by its module, which is not yet loaded under that name here.
     importlib.import_module("benchmarks.peers.app.rq")
-    worker = Worker(["default"], connection=Redis.from_url(work.BROKER_URL))
+    worker = Worker(
+        ["default"],
+        connection=Redis.from_url(work.BROKER_URL),
+        # A job counts as abandoned a minute after its monitoring should have been heard of.
+        job_monitoring_interval=work.LEASE_S // 2,
+        maintenance_interval=work.LEASE_S // 2,
+    )
     worker.work(with_scheduler=True, logging_level="WARNING")
 
 
