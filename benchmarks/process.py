@@ -25,7 +25,7 @@ POLL_S = 0.02
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # Positions in /proc/PID/stat behind the command, whose name may hold anything.
-_PARENT, _STARTED, _RSS = 1, 19, 21
+_STATE, _PARENT, _SESSION, _STARTED, _RSS = 0, 1, 3, 19, 21
 _TIMES = slice(11, 15)
 """User and system time, of the process and of its children that have ended."""
 
@@ -48,19 +48,17 @@ def _stat(pid: int) -> list[str]:
 
 
 def families(*pids: int) -> list[int]:
-    """Return the processes and all their descendants that live now."""
-    children: dict[int, list[int]] = {}
+    """Return the processes, their descendants, and who is left of the sessions that they lead."""
+    members: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            try:
-                children.setdefault(int(_stat(int(entry.name))[_PARENT]), []).append(
-                    int(entry.name)
-                )
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-    found = list(pids)
+            with suppress(FileNotFoundError, ProcessLookupError):
+                stat = _stat(int(entry.name))
+                for root in {int(stat[_PARENT]), int(stat[_SESSION])}:
+                    members.setdefault(root, []).append(int(entry.name))
+    found = list(dict.fromkeys(pids))
     for each in found:
-        found += children.get(each, [])
+        found += [member for member in members.get(each, []) if member not in found]
     return found
 
 
@@ -85,7 +83,8 @@ def lives(*pids: int) -> list[Life]:
 def is_same(life: Life) -> bool:
     """Return whether the process still lives, and its id was not given to another."""
     try:
-        return _stat(life.pid)[_STARTED] == life.started
+        stat = _stat(life.pid)
+        return stat[_STARTED] == life.started and stat[_STATE] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import sys
 from contextlib import closing
 
 import aiohttp
 import pytest
 
-from benchmarks.process import load, program, received, wait_received
+from benchmarks.child import Child
+from benchmarks.process import is_same, lives, load, program, received, wait_received
 from benchmarks.wire import Parser, Unreadable, request, response
 
 MESSAGES = 200
@@ -69,3 +72,18 @@ def test_a_response_carries_its_length():
     [parsed] = Parser().feed(response("202 Accepted", b"{}", "X-Message-Id: m1"))
 
     assert (parsed.first_line, parsed.body) == (b"HTTP/1.1 202 Accepted", b"{}")
+
+
+async def test_a_child_is_ended_with_all_that_it_started(tmp_path):
+    """Its own end first: what it leaves behind is found by its session."""
+    left_behind = "import os, time; os.fork() and os._exit(0); time.sleep(60)"
+    child = Child("parent", [sys.executable, "-c", left_behind], directory=tmp_path, environment={})
+    await child.wait(10.0)
+    orphans = [life for life in lives(child.pid) if life.pid != child.pid]
+
+    await child.kill()
+
+    assert len(orphans) == 1
+    async with asyncio.timeout(10.0):
+        while is_same(orphans[0]):
+            await asyncio.sleep(0.01)

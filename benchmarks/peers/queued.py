@@ -85,9 +85,9 @@ class QueuePeer:
         ]
 
     async def stop(self) -> None:
-        """End front and workers, then the broker."""
+        """Kill front and workers, which have nothing to save, then end the broker."""
         children = [*self._workers, *filter(None, [self._front])]
-        await asyncio.gather(*(child.stop() for child in children))
+        await asyncio.gather(*(child.kill() for child in children))
         await self._broker.stop()
         self._workers, self._front = [], None
 
