@@ -7,7 +7,7 @@ SETTINGS ?= settings.toml
 MINUTES  ?= 10
 PYTEST_ARGS ?=
 
-.PHONY: run install test demo check reference bench soak clean
+.PHONY: run install test mutants demo check reference bench soak clean
 
 run: $(READY)
 	@$(BIN)/clarion serve --settings $(SETTINGS)
@@ -24,6 +24,9 @@ $(READY): pyproject.toml
 
 test: $(READY)
 	@$(BIN)/python -m pytest -m "not soak" -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+mutants: $(READY)
+	@$(BIN)/python -m mutants
 
 check: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group check
