@@ -21,7 +21,6 @@ from benchmarks import isolation, machine, scale, throughput
 from benchmarks.isolation import Isolation
 from benchmarks.micro import command as micro
 from benchmarks.peers import command as peers
-from benchmarks.scale import Scale
 from benchmarks.throughput import Comparison
 
 PARTS = ("throughput", "scale", "isolation")
@@ -55,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each pair")
     parser.add_argument("--slots", type=int, nargs="+", default=[32, 128])
     parser.add_argument("--latency-ms", type=float, default=0.0, help="of the provider")
-    parser.add_argument("--queued", type=int, default=1_000_000, help="length of the long queue")
+    parser.add_argument(
+        "--rows", type=int, nargs="+", default=scale.Size().rows, help="depths of a database"
+    )
     parser.add_argument("--json", type=Path, help="write everything to this file, too")
     return parser
 
@@ -76,9 +77,10 @@ async def _measure(wanted: argparse.Namespace, console: Console, report: dict[st
         report["isolation"] = asdict(beside)
         console.print(_isolation_table(beside))
     if "scale" in parts:
-        queue = await scale.measure(wanted.queued, lambda what: console.print(f"[dim]{what} …[/]"))
-        report["scale"] = asdict(queue)
-        console.print(_scale_table(queue))
+        size = scale.Size(rows=sorted(wanted.rows), rounds=wanted.rounds)
+        depth = await scale.measure(size, lambda what: console.print(f"[dim]{what} …[/]"))
+        report["scale"] = asdict(depth)
+        console.print(*scale.tables(depth), sep="\n")
     return missing
 
 
@@ -107,22 +109,6 @@ def _isolation_table(found: Isolation) -> Table:
     table.add_row("that is well, delivered/s", f"{found.well_per_s:,.0f}")
     table.add_row("that hangs, delivered/s", f"{found.hanging_per_s:,.0f}")
     table.add_row("ratio", f"{found.ratio:.2f}")
-    return table
-
-
-def _scale_table(found: Scale) -> Table:
-    table = Table("", "", title=f"{found.queued:,} queued")
-    table.add_row("batch accepted/s", f"{found.batch_accepted_per_s:,.0f}")
-    table.add_row("RSS MB, nothing queued", f"{found.rss_empty_mb:.0f}")
-    table.add_row("RSS MB, all queued", f"{found.rss_full_mb:.0f}")
-    for rows, seconds in found.start_s.items():
-        table.add_row(f"s until ready, {rows:,} live rows", f"{seconds:.2f}")
-    table.add_row("sent/s out of a short queue", f"{found.sent_per_s_short:,.0f}")
-    table.add_row("sent/s out of the long queue", f"{found.sent_per_s_long:,.0f}")
-    for cost in found.store:
-        table.add_row(f"claim us, {cost.pending:,} pending", f"{cost.claim_us:.1f}")
-    table.add_row("claim, long by short", f"{found.claim_ratio:.2f}")
-    table.add_row("settle, long by short", f"{found.settle_ratio:.2f}")
     return table
 
 

@@ -1,145 +1,170 @@
-"""What a long queue costs: memory, batch intake, taking work, starting again.
+"""What one node costs by how much it holds: ten thousand rows, a hundred thousand, a million.
 
-A million notifications wait in a lane whose provider is disabled. Measured on the way: the rate
-of the batch endpoint, the memory with nothing and with everything queued, the time to start with
-that many live rows, deliveries per second out of a short and a long queue, and, on the same
-database file, what taking and settling work costs the store alone.
+Rows that wait, that are held back, that are scheduled and that are finished, each against an
+empty database: the store's cost of accepting, claiming and settling, the time to start, the
+memory. Then critical messages beside a backlog, deliveries out of a short and a long queue, and
+the batch endpoint.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any
+
+from rich.table import Table
 
 from benchmarks import process
+from benchmarks.depth import backlog, node, store_cost
+from benchmarks.depth.backlog import Shape
+from benchmarks.depth.critical import Latency
+from benchmarks.depth.node import Node
+from benchmarks.depth.store_cost import Depth
 from benchmarks.subject import Subject, subject
-from clarion.domain.notification import Call, Job, ProviderCall, Status
-from clarion.storage.command import Command, Intend, Refill, Settle
-from clarion.storage.store import SqliteStore
 
-BATCH = 10_000
-SHORT = 1_000
-START_AT = 100_000
-"""Live rows of the first start that is timed."""
-TAKEN = 64
-STORE_ROUNDS = 60
-DELIVERY_S = 3.0
-SHORT_LANE = 20_000
-"""Queued for the deliveries out of a "short" queue: enough for `DELIVERY_S` of them."""
-_NORMAL = 2
-_MB = 1024.0 * 1024.0
+TARGET = 1.2
+"""The most that a full database may cost, by an empty one."""
 
 
 @dataclass(frozen=True, slots=True)
-class StoreCost:
-    """Medians of a batch of `TAKEN`, per notification, on the store alone."""
+class Size:
+    """How much is measured."""
 
-    pending: int
-    claim_us: float
-    """Reading the head of the lane and noting the intents, in one commit each."""
-    settle_us: float
+    rows: Sequence[int] = (10_000, 100_000, 1_000_000)
+    store_rounds: int = 40
+    started: int = 75
+    """Critical messages to each process that is started."""
+    critical: int = 300
+    """To each backlog, in each round."""
+    rounds: int = 3
+    drain_s: float = 3.0
+    batch: int = 10_000
+    batches: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One shape at one depth."""
+
+    shape: Shape
+    rows: int
+    store: Depth
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Critical messages, and all messages, on a lane with so many rows before them."""
+
+    rows: int
+    critical: Latency
+    sent_per_s: float | None
+    """To a provider that answers at once; None without a queue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What a queue of `queued` costs."""
+    """Everything that was found."""
 
-    queued: int
+    cells: list[Cell]
+    beside: list[Beside]
     batch_accepted_per_s: float
-    rss_empty_mb: float
-    rss_full_mb: float
-    start_s: dict[int, float]
-    """Live rows -> seconds until ready."""
-    sent_per_s_short: float
-    sent_per_s_long: float
-    store: list[StoreCost]
 
     @property
-    def claim_ratio(self) -> float:
-        """The store's claim with a long queue by that with a short one."""
-        return self.store[-1].claim_us / self.store[0].claim_us
+    def worst(self) -> float:
+        """The largest cost of the store by the empty one's, over all cells."""
+        return max(
+            ratio
+            for cell in self.cells
+            for ratio in (
+                cell.store.by_first.accept_us,
+                cell.store.by_first.claim_us,
+                cell.store.by_first.settle_us,
+            )
+        )
 
-    @property
-    def settle_ratio(self) -> float:
-        """The store's settlement with a long queue by that with a short one."""
-        return self.store[-1].settle_us / self.store[0].settle_us
 
-
-async def measure(queued: int, say: Callable[[str], None]) -> Scale:
-    """Fill a lane with `queued` and measure; `say` hears what goes on."""
+async def measure(size: Size, say: Callable[[str], None]) -> Scale:
+    """Make the databases, one shape at a time, and measure; `say` hears what goes on."""
+    cells: list[Cell] = []
     with tempfile.TemporaryDirectory(prefix="clarion-bench-") as name:
         directory = Path(name)
-        async with (
-            process.program("benchmarks.sink") as sink,
-            subject(directory, sink.url, 32, is_started=False) as clarion,
-        ):
-            return await _measure(clarion, directory, queued, say)
+        for shape in Shape:
+            paths = _make(directory / shape, shape, size.rows, say)
+            cells += await _cells(shape, paths, size)
+            if shape is not Shape.PENDING:
+                _remove(paths.values())
+        say("critical messages beside a backlog")
+        beside = await _beside(directory / Shape.PENDING, size)
+        say("the batch endpoint")
+        batch = await _batch_per_s(directory, size)
+    return Scale(cells, beside, batch)
 
 
-async def _measure(
-    clarion: Subject, directory: Path, queued: int, say: Callable[[str], None]
-) -> Scale:
-    start_s = {0: await clarion.start()}
-    rss_empty = clarion.rss_bytes()
-    say("deliveries out of a short queue")
-    await clarion.command("/v1/providers/sendgrid/disable")
-    await fill(clarion, 0, SHORT_LANE)
-    short = await _sent_per_s(clarion)
-    await clarion.command("/v1/providers/sendgrid/enable")
-    await clarion.wait_sent(SHORT_LANE, 60.0)
-    await clarion.command("/v1/providers/sendgrid/disable")
-
-    say(f"queueing {queued:,}")
-    first = min(START_AT, queued)
-    rate = await fill(clarion, SHORT_LANE, first)
-    start_s[first] = await clarion.restart()
-    if queued > first:
-        rate = await fill(clarion, SHORT_LANE + first, queued - first)
-    rss_full = clarion.rss_bytes()
-    start_s[queued] = await clarion.restart()
-
-    say("deliveries out of a long queue")
-    long = await _sent_per_s(clarion)
-    await clarion.server.terminate()
-    say("the store alone")
-    costs = [await _short_store(clarion, directory), _cost_of(directory / "clarion.db")]
-    return Scale(
-        queued, rate, rss_empty / _MB, rss_full / _MB, start_s, short, long, costs
-    )  # fmt: skip
+def _make(
+    directory: Path, shape: Shape, rows: Sequence[int], say: Callable[[str], None]
+) -> dict[int, Path]:
+    directory.mkdir()
+    paths = {n: directory / f"{n}.db" for n in (0, *rows)}
+    for n, path in paths.items():
+        say(f"{n:,} {shape}")
+        backlog.make(path, shape, n)
+    return paths
 
 
-async def _sent_per_s(clarion: Subject) -> float:
-    """Enable the provider for a while; the queue has to be longer than what is sent then."""
-    await clarion.command("/v1/providers/sendgrid/enable")
-    rate = await clarion.sent_within(DELIVERY_S)
-    await clarion.command("/v1/providers/sendgrid/disable")
-    return rate
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        for each in path.parent.glob(f"{path.name}*"):
+            each.unlink()
 
 
-async def fill(clarion: Subject, first: int, n: int) -> float:
-    """Submit `n` in batches of 10,000; return how many per second were accepted.
+async def _cells(shape: Shape, paths: dict[int, Path], size: Size) -> list[Cell]:
+    depths = store_cost.measure(paths, size.store_rounds)
+    return [
+        Cell(shape, rows, depths[rows], await node.measure(path, size.started))
+        for rows, path in paths.items()
+    ]
+
+
+async def _beside(directory: Path, size: Size) -> list[Beside]:
+    # The shorter ones are sent before they are measured.
+    rows = [0, *size.rows[-2:]]
+    paths = [directory / f"{n}.db" for n in rows]
+    latencies = await node.critical_beside(paths, size.critical, size.rounds)
+    rates = await node.drained_per_s(paths[1:], size.drain_s, size.rounds)
+    return [Beside(*each) for each in zip(rows, latencies, [None, *rates], strict=True)]
+
+
+async def _batch_per_s(directory: Path, size: Size) -> float:
+    async with (
+        process.program("benchmarks.sink") as sink,
+        subject(directory, sink.url, node.SLOTS) as clarion,
+    ):
+        await clarion.command("/v1/providers/sendgrid/disable")
+        return await _fill(clarion, size)
+
+
+async def _fill(clarion: Subject, size: Size) -> float:
+    """Submit the batches; return how many per second were accepted.
 
     The time in which the bodies are written is not counted.
     """
     accepted, took_s = 0, 0.0
-    for start in range(first, first + n, BATCH):
-        body = lines(range(start, min(start + BATCH, first + n)))
+    for number in range(size.batches):
+        body = _lines(range(number * size.batch, (number + 1) * size.batch))
         started_at = time.monotonic()
         accepted += await clarion.submit(body)
         took_s += time.monotonic() - started_at
-    if accepted != n:
-        raise RuntimeError(f"{n - accepted} of {n} notifications were rejected")
+    expected = size.batches * size.batch
+    if accepted != expected:
+        raise RuntimeError(f"{expected - accepted} of {expected} notifications were rejected")
     return accepted / took_s
 
 
-def lines(numbers: range) -> bytes:
+def _lines(numbers: range) -> bytes:
     """Return NDJSON of short e-mails."""
     return b"\n".join(
         json.dumps(
@@ -154,63 +179,46 @@ def lines(numbers: range) -> bytes:
     )
 
 
-# --- the store alone -------------------------------------------------------------------------
+# --- tables --------------------------------------------------------------------------------------
 
 
-async def _short_store(clarion: Subject, directory: Path) -> StoreCost:
-    """Make a database of `SHORT` rows in the same way, through Clarion, and measure it."""
-    long, kept = directory / "clarion.db", directory / "long"
-    kept.mkdir()
-    for path in directory.glob("clarion.db*"):
-        shutil.move(path, kept / path.name)
-    await clarion.start()
-    await clarion.command("/v1/providers/sendgrid/disable")
-    await fill(clarion, 0, SHORT + STORE_ROUNDS * TAKEN)
-    await clarion.server.terminate()
-    cost = _cost_of(long)
-    for path in directory.glob("clarion.db*"):
-        path.unlink()
-    for path in kept.iterdir():
-        shutil.move(path, directory / path.name)
-    return cost
+def tables(found: Scale) -> list[Table]:
+    """Draw it."""
+    return [_depth_table(found), _beside_table(found)]
 
 
-def _cost_of(path: Path) -> StoreCost:
-    store = SqliteStore(str(path))
-    store.open()
-    try:
-        [(pending,)] = store.connection.execute("SELECT count(*) FROM jobs")
-        rounds = [_take_and_settle(store) for _ in range(STORE_ROUNDS)]
-    finally:
-        store.close()
-    claims, settles = zip(*rounds, strict=True)
-    per_us = 1e6 / TAKEN
-    # What was taken meanwhile is subtracted: so many waited at the end.
-    return StoreCost(
-        pending - STORE_ROUNDS * TAKEN, median(claims) * per_us, median(settles) * per_us
+def _depth_table(found: Scale) -> Table:
+    table = Table(
+        title="CPU us for one notification, by depth (x: by the empty database)",
+        caption=f"the worst ratio is {found.worst:.2f}; the target is {TARGET}",
     )
+    table.add_column("")
+    for name in ("rows", "accept", "claim", "settle", "start s", "RSS MB"):
+        table.add_column(name, justify="right")
+    for cell in found.cells:
+        us, by = cell.store.cost, cell.store.by_first
+        table.add_row(
+            cell.shape, f"{cell.rows:,}",
+            f"{us.accept_us:.1f} x{by.accept_us:.2f}", f"{us.claim_us:.1f} x{by.claim_us:.2f}",
+            f"{us.settle_us:.1f} x{by.settle_us:.2f}", f"{cell.node.start_s:.2f}",
+            f"{cell.node.rss_mb:.0f}",
+            end_section=cell.rows == found.cells[-1].rows,
+        )  # fmt: skip
+    return table
 
 
-def _take_and_settle(store: SqliteStore) -> tuple[float, float]:
-    started_at = time.perf_counter()
-    jobs, _ = _commit(store, [Refill("email", _NORMAL, None, TAKEN)])[0]
-    calls = [Call(job, job.call + 1, "sendgrid") for job in jobs]
-    _commit(store, [Intend("email", calls, time.time())])
-    claimed_at = time.perf_counter()
-    settled = _commit(store, [_settlement(job, job.call + 1) for job in jobs])
-    settled_at = time.perf_counter()
-    assert settled == [True] * TAKEN, "the store has to find each of them"
-    return claimed_at - started_at, settled_at - claimed_at
-
-
-def _settlement(job: Job, number: int) -> Settle:
-    now = time.time()
-    record = ProviderCall(job.id, number, "sendgrid", "accepted", "http_202", "", now, now)
-    return Settle("email", job, number, Status.SENT, None, now, record)
-
-
-def _commit(store: SqliteStore, commands: list[Command]) -> list[Any]:
-    store.begin()
-    results: list[Any] = [store.apply(each) for each in commands]
-    store.commit()
-    return results
+def _beside_table(found: Scale) -> Table:
+    table = Table(
+        title="Critical messages while a backlog goes out, in ms",
+        caption=f"the batch endpoint accepts {found.batch_accepted_per_s:,.0f}/s",
+    )
+    for name in ("backlog", "accept p50", "p99", "delivery p50", "p99", "drained/s"):
+        table.add_column(name, justify="right")
+    for each in found.beside:
+        ms = each.critical
+        table.add_row(
+            f"{each.rows:,}", f"{ms.accept_p50_ms:.1f}", f"{ms.accept_p99_ms:.1f}",
+            f"{ms.delivery_p50_ms:.1f}", f"{ms.delivery_p99_ms:.1f}",
+            "" if each.sent_per_s is None else f"{each.sent_per_s:,.0f}",
+        )  # fmt: skip
+    return table

@@ -12,8 +12,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -47,9 +49,9 @@ class Tally:
 class SinkProtocol(asyncio.Protocol):
     """One keep-alive connection; answers keep the order of the requests."""
 
-    def __init__(self, tally: Tally, latency_s: float, fail_every: int) -> None:
+    def __init__(self, tally: Tally, draw_latency_s: Callable[[], float], fail_every: int) -> None:
         self._tally = tally
-        self._latency_s = latency_s
+        self._draw_latency_s = draw_latency_s
         self._fail_every = fail_every
         self._parser = wire.Parser()
         self._transport: asyncio.Transport | None = None
@@ -74,8 +76,8 @@ class SinkProtocol(asyncio.Protocol):
             self._answer(self._tell(message))
             return
         answer = self._verdict(message.body)
-        if self._latency_s:
-            asyncio.get_running_loop().call_later(self._latency_s, self._answer, answer)
+        if latency_s := self._draw_latency_s():
+            asyncio.get_running_loop().call_later(latency_s, self._answer, answer)
         else:
             self._answer(answer)
 
@@ -102,11 +104,11 @@ class SinkProtocol(asyncio.Protocol):
             self._transport.write(answer)
 
 
-async def serve(latency_s: float, fail_every: int) -> None:
+async def serve(draw_latency_s: Callable[[], float], fail_every: int) -> None:
     """Listen on a loopback port of the kernel's choice until told to stop."""
     tally = Tally()
     server = await asyncio.get_running_loop().create_server(
-        lambda: SinkProtocol(tally, latency_s, fail_every), "127.0.0.1", 0, backlog=1024
+        lambda: SinkProtocol(tally, draw_latency_s, fail_every), "127.0.0.1", 0, backlog=1024
     )
     loop.announce(server.sockets[0].getsockname()[1])
     await loop.until_told_to_stop()
@@ -117,9 +119,13 @@ def main() -> None:
     """Run the sink as a program."""
     parser = argparse.ArgumentParser(description="a provider that takes everything at once")
     parser.add_argument("--latency-ms", type=float, default=0.0)
+    parser.add_argument("--spread", type=float, default=0.0, help="share of the latency, at random")
     parser.add_argument("--fail-every", type=int, default=0, help="refuse each Nth call; 0: none")
     asked = parser.parse_args()
-    loop.run(serve(asked.latency_ms / 1000.0, asked.fail_every))
+    longest_s = asked.latency_ms / 1000.0 * (1.0 + asked.spread)
+    shortest_s = asked.latency_ms / 1000.0 * (1.0 - asked.spread)
+    rng = random.Random(0)
+    loop.run(serve(lambda: rng.uniform(shortest_s, longest_s), asked.fail_every))
 
 
 if __name__ == "__main__":

@@ -20,12 +20,19 @@ STOP_S = 60.0
 POLL_S = 0.02
 
 
-def write_settings(directory: Path, sink_url: str, slots: int) -> Path:
-    """Write the settings: defaults, but for the provider's address and its slots."""
+def write_settings(
+    directory: Path, sink_url: str, slots: int, *, database: Path | None = None
+) -> Path:
+    """Write the settings: defaults, but for the provider's address and its slots.
+
+    With a `database` of another place there is a second lane, for text messages.
+    """
+    second = {} if database is None else {"twilio": _text_provider(sink_url)}
     return settings_toml(
         directory / "settings.toml",
-        storage={"url": f"sqlite:///{directory / 'clarion.db'}"},
+        storage={"url": f"sqlite:///{database or directory / 'clarion.db'}"},
         providers={
+            **second,
             "sendgrid": {
                 "kind": "sendgrid",
                 "api_key": "SG.benchmark",
@@ -33,10 +40,20 @@ def write_settings(directory: Path, sink_url: str, slots: int) -> Path:
                 "from_address": "bench@example.com",
                 "from_name": "Benchmark",
                 "bulkhead": {"max_concurrent": slots},
-            }
+            },
         },
-        channels={"email": ["sendgrid"]},
+        channels={"email": ["sendgrid"], **({"sms": list(second)} if second else {})},
     )
+
+
+def _text_provider(url: str) -> dict[str, str]:
+    return {
+        "kind": "twilio",
+        "account_sid": "AC" + "0" * 32,
+        "auth_token": "benchmark",
+        "base_url": url,
+        "from_number": "+15005550006",
+    }
 
 
 class Subject:
@@ -119,10 +136,15 @@ class Subject:
 
 @asynccontextmanager
 async def subject(
-    directory: Path, sink_url: str, slots: int, *, is_started: bool = True
+    directory: Path,
+    sink_url: str,
+    slots: int,
+    *,
+    is_started: bool = True,
+    database: Path | None = None,
 ) -> AsyncIterator[Subject]:
     """Run Clarion in `directory` until the end of the block; it is killed there."""
-    settings = write_settings(directory, sink_url, slots)
+    settings = write_settings(directory, sink_url, slots, database=database)
     timeout = aiohttp.ClientTimeout(total=60.0)
     server = ClarionProcess(directory, settings=settings)
     async with aiohttp.ClientSession(timeout=timeout) as session:
