@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from clarion.actors.call_messages import ReportCircuit
 from clarion.actors.children import Children
 from clarion.actors.memory import Memory
-from clarion.actors.messages import Demand, Recalled, ReportLane, Route, Snapshot
+from clarion.actors.messages import Demand, Internal, Recalled, ReportLane, Route, Snapshot
 from clarion.actors.provider_view import ProviderPlan
 from clarion.actors.runtime import Actor, Runtime, handles
 from clarion.actors.supervisor_messages import (
@@ -69,6 +70,13 @@ class Lane(Actor):
         self._house.routes.append(message)
 
 
+@dataclass(frozen=True)
+class Stumble(Internal):
+    """To a breaker: crash as soon as this is set."""
+
+    may_fall: asyncio.Event
+
+
 class Circuit(Actor):
     """A breaker that is closed, and may be told to fail at its start."""
 
@@ -86,6 +94,11 @@ class Circuit(Actor):
         self._house.root().tell(
             CircuitReport(self._provider, "closed", 0, None, 0, epoch=message.epoch)
         )
+
+    @handles(Stumble)
+    async def stumble(self, message: Stumble) -> None:
+        await message.may_fall.wait()
+        raise RuntimeError("stumbled")
 
 
 class Sleeper(Actor):
@@ -278,6 +291,71 @@ async def test_a_probe_that_fails_tells_lanes_when_the_next_one_is(house):
 def _next_try(route: Route) -> float:
     (state,) = route.states
     return state.retry_at or 0.0
+
+
+async def test_what_waits_for_a_breaker_that_crashes_is_taken_back(house):
+    """It surely was not sent: its slot is free, and it goes back to its lane at once."""
+    house.start(email=FRESH)
+    demand = await house.next_demand("email")
+    call, may_fall = Call(a_job(), 1, "shared"), asyncio.Event()
+    house.runtime.ref("breaker:shared").tell(Stumble(may_fall))
+    house.root().tell(Dispatch("email", demand.id, demand.epoch, [call], Wants()))
+    await house.root().ask(Snapshot())  # The call waits in the mailbox by now.
+
+    may_fall.set()
+
+    async with asyncio.timeout(BOUND_S):
+        while not house.recalled:
+            await asyncio.sleep(0)
+    assert [(each.calls, each.reason) for each in house.recalled] == [
+        ([call], "breaker:shared is being restarted")
+    ]
+    assert (await house.root().ask(Snapshot())).providers[0].in_flight == 0
+
+
+async def test_a_lane_that_reports_anew_frees_what_its_forerunner_was_offered(house):
+    """Nobody answers that demand any more: its place is offered again."""
+    house.start(email=FRESH)
+    first = await house.next_demand("email")
+
+    house.root().tell(LaneReport("email", first.epoch, 2, FRESH, ()))
+
+    second = await house.next_demand("email")
+    assert second.id > first.id
+    assert second.places[0].n == 1
+
+
+async def test_an_answer_to_an_earlier_demand_is_sent_back(house):
+    """Its places are not those of the open one."""
+    house.start(email=FRESH)
+    first = await house.next_demand("email")
+    house.root().tell(LaneReport("email", first.epoch, 2, FRESH, ()))
+    second = await house.next_demand("email")
+    late, call = Call(a_job(), 1, "shared"), Call(a_job(), 2, "shared")
+
+    house.root().tell(Dispatch("email", first.id, first.epoch, [late], FRESH))
+    house.root().tell(Dispatch("email", second.id, second.epoch, [call], Wants()))
+    taken = (await house.root().ask(Snapshot())).providers[0].in_flight
+
+    assert [each.calls for each in house.recalled] == [[late]]
+    assert taken == 1
+
+
+async def test_a_call_that_ended_before_its_lane_reported_takes_no_slot(house):
+    """The report may have been written while it was out still."""
+    call = Call(a_job(), 1, "shared")
+    house.silent = {"email"}
+    house.start(email=FRESH)
+    house.root().tell(
+        Freed(
+            call, Answer(Outcome.ACCEPTED, "taken"), CircuitReport("shared", "closed", 0, None, 0)
+        )
+    )
+    epoch = house.memory.epoch
+
+    house.root().tell(LaneReport("email", epoch, 1, FRESH, (call,)))
+
+    assert (await house.next_demand("email")).places[0].n == 1
 
 
 async def test_a_lane_that_has_stopped_already_is_no_crash(house):

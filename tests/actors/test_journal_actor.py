@@ -6,12 +6,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from clarion.actors.journal import Journal
-from clarion.actors.journal_messages import Committed
+from clarion.actors.journal_messages import Committed, Ended
 from clarion.actors.messages import Snapshot
 from clarion.actors.runtime import Runtime
+from clarion.domain.notification import JobState, Status
 from clarion.errors import StorageUnavailable
 from clarion.policies.clock import SystemClock
-from clarion.storage.command import Expire
+from clarion.storage.command import EndedRow, Expire
 from clarion.storage.writer import Done, Writer
 from clarion.telemetry.metrics import Metrics
 from clarion.testing import Crash
@@ -40,6 +41,28 @@ class Paper:
 
     def rollback(self):
         """Undo nothing."""
+
+
+async def test_whoever_waits_for_an_end_is_told_of_it(runtime):
+    """After the commit, and of nothing else."""
+    heard = []
+    journal = runtime.spawn(
+        "journal",
+        lambda: Journal(
+            Writer(Paper(), on_done=print, post=lambda news: news(), on_state=print),
+            queues=dict,
+            on_ended=heard.append,
+            clock=SystemClock(),
+            metrics=Metrics(),
+        ),
+    )
+    ended = EndedRow("01", Status.EXPIRED, JobState.READY)
+
+    journal.tell(Committed([Done(Expire("email", 1.0, 0.0), [])]))
+    journal.tell(Committed([Done(Expire("email", 2.0, 0.0), [ended])]))
+    await runtime.stop("journal", BOUND_S)
+
+    assert heard == [[Ended("01", Status.EXPIRED)]]
 
 
 async def test_what_a_journal_was_told_is_written_though_it_crashes(runtime):

@@ -263,3 +263,29 @@ def test_a_job_that_ended_while_it_waited_is_dropped(make_job):
 
     assert len(lane) == 0
     assert lane.head() is None
+
+
+def test_a_job_that_is_cut_off_while_the_disk_is_asked_is_found_later(make_job):
+    """What the disk saw may lack it: the answer does not stand for the row that it left."""
+    lane = Lane(16)  # Four in memory for each row.
+    fresh = [make_job(f"fresh-{n}", vt=float(n)) for n in range(1, 6)]
+    walks = [make_job(f"walk-{n}", vt=float(n), tried=("a",)) for n in range(11, 15)]
+    lane.load({NORMAL: [*fresh[:1], *walks]}, {NORMAL: True}, {})
+    for job in fresh[1:]:
+        lane.push(job)  # The fifth has no room: from here on the disk has more of this row.
+    assert [lane.take(anyone).id for _ in range(2)] == ["fresh-1", "fresh-2"]
+    lane.take(anyone)
+    assert lane.refill_wanted() == [NORMAL]
+    assert lane.tail(NORMAL) == (4.0, "fresh-4")
+
+    lane.push(
+        make_job("walk-10", vt=10.0, tried=("a",))
+    )  # Cuts off walk-14, whose row says `sending`.
+    lane.refill(NORMAL, [fresh[4]], False)
+    taken = take_all(lane)
+
+    assert taken == ["fresh-4", "fresh-5", "walk-10", "walk-11", "walk-12", "walk-13"]
+    assert lane.refill_wanted() == [NORMAL]
+    assert lane.tail(NORMAL) < (14.0, "walk-14")
+    lane.refill(NORMAL, [walks[3]], False)
+    assert take_all(lane) == ["walk-14"]

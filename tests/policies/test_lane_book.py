@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
+
+import pytest
 
 from clarion.domain.notification import Call, Content, Delivery, Job, JobState, Priority
 from clarion.policies.lane_book import LaneBook
+from clarion.policies.verdict import Again
 
 NOW = 1_000.0
 
@@ -38,6 +42,26 @@ def test_a_timer_that_was_loaded_again_while_it_fell_due_does_not_hide_the_promo
 
     assert job.id in book.line
     assert job.id not in book.timers
+
+
+@pytest.mark.parametrize("due_at", [None, NOW + 5.0])
+def test_a_job_that_goes_on_is_in_memory_what_its_row_is(due_at):
+    """What the verdict says of the next walk is what the next verdict starts from."""
+    book, job = a_book(), a_job(state=JobState.SENDING, due_at=None, sending="a")
+    again = Again(
+        due_at=due_at, tried=("a",), attempt=3, waiting="retry", is_doubtful=True,
+        is_walk_unknown=True, is_walk_burning=True, probes=2, bugs=1,
+    )  # fmt: skip
+
+    book.timers.load([], None, NOW + 60.0)
+
+    book.go_on(job, again)
+
+    for field in dataclasses.fields(again):
+        assert getattr(job, field.name) == getattr(again, field.name), field.name
+    assert job.sending is None
+    assert (job.id in book.line) is (due_at is None)
+    assert (job.id in book.timers) is (due_at is not None)
 
 
 def a_call(number: int = 1, **fields: Any) -> Call:
