@@ -124,6 +124,7 @@ async def hold(
                     say(f"{each.name} broke: {error}")
                 else:
                     sitting.runs.append(found)
+                    say(f"  {found.delivered_per_s:,.0f} delivered/s, load {machine.load():.1f}")
     sitting.machine |= {
         "stolen_share": before.stolen_share(machine.CpuTimes.now()),
         "load_after": machine.load(),

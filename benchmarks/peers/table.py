@@ -38,7 +38,7 @@ _SUMMARY: tuple[tuple[str, str, Callable[[Run], str]], ...] = (
     ("CPU s per 1,000", "full", lambda run: _or_dash(run.cpu_s_per_1000, ".2f")),
     ("peak MB", "full", lambda run: f"{run.peak_mb:,.0f}"),
     ("delay p99 ms at 100/s", "steady", lambda run: f"{run.delivery_p99_ms:,.0f}"),
-    ("lost by kill -9", "killed", lambda run: f"{run.undelivered:,}"),
+    ("missing after kill -9", "killed", lambda run: f"{run.undelivered:,}"),
     ("doubled", "killed", lambda run: f"{run.doubled:,}"),
 )
 """Heading, scenario, figure."""
