@@ -8,6 +8,7 @@ from typing import Any
 
 from clarion.actors.messages import Internal
 from clarion.domain.notification import Status
+from clarion.domain.value import value_class
 
 
 @dataclass(slots=True, eq=False)
@@ -28,7 +29,7 @@ class JournalSnapshot:
     """Commands submitted and not committed yet."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Ended:
     """A notification reached a final status; told to waiters after the commit."""
 

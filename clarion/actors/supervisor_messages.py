@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from clarion.actors.messages import Internal, Request
 from clarion.domain.notification import Call
 from clarion.domain.outcome import Answer, Health
+from clarion.domain.value import value_class
 from clarion.policies.routing import Wants
 
 
@@ -40,7 +41,7 @@ class Freed(Internal):
     circuit: CircuitReport
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CircuitReport(Internal):
     """Breaker -> Supervisor: the circuit, at every change and when asked."""
 

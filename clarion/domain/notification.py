@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from clarion.domain.value import value_class
+
 
 class Channel(StrEnum):
     """The ways to reach a recipient."""
@@ -127,7 +129,7 @@ _STATUS_OF_STATE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Content:
     """What is sent, and to whom."""
 
@@ -139,7 +141,7 @@ class Content:
     headers: dict[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Draft:
     """A validated wish to send, before it has an id."""
 
@@ -239,7 +241,7 @@ class Call:
         return (self.job.id, self.number)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ProviderCall:
     """A call that ended, as the timeline keeps it (a row of `provider_calls`)."""
 

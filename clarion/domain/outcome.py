@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from clarion.domain.text import storable
+from clarion.domain.value import value_class
 
 
 class Outcome(StrEnum):
@@ -40,7 +41,7 @@ HOST_THROTTLED = "host_throttled"
 """Reasons of THROTTLED where not the provider but the recipient's host takes no more just now."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Answer:
     """The end of one call, as its provider's adapter understood it.
 
@@ -75,7 +76,7 @@ class Answer:
         return not (self.is_host_only or self.is_recipient_only)
 
     def __post_init__(self) -> None:
-        # The class is frozen, but this is still its making.
+        # Nobody changes a value, but this is still its making.
         for name in ("detail", "provider_message_id"):
             said = getattr(self, name)
             if said and not said.isprintable():

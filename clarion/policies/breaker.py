@@ -31,10 +31,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self, assert_never, cast, get_args
 
+from clarion.domain.value import value_class
 from clarion.errors import CircuitOpen
 from clarion.policies.breaker_settings import BreakerSettings
 
@@ -44,7 +44,7 @@ OnChange = Callable[[CircuitState, CircuitState], None]
 """(old, new); called after the change, in order. What it raises is dropped."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class BreakerSnapshot:
     """How a circuit stands."""
 

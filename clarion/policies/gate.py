@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clarion.domain.outcome import Answer, Outcome
+from clarion.domain.value import value_class
 from clarion.policies.rate_limit import TokenBucket
 
 CallKey = tuple[str, int]
@@ -25,7 +26,7 @@ HEALTH_PATIENCE_S = 60.0
 """A health probe without an answer for so long got lost, and is asked again."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Opening:
     """How many calls a gate lets through now; `why` it lets none."""
 

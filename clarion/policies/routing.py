@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from clarion.domain.value import value_class
 from clarion.policies.gate import Gate, Opening
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RouteState:
     """How one provider of a route stands, as its lane sees it."""
 
@@ -63,7 +64,7 @@ class RouteState:
         return self.is_closed and not self.is_throttled
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Wants:
     """What the waiting jobs of a lane could use, so that nothing is offered in a circle."""
 

@@ -17,6 +17,7 @@ from typing import assert_never
 
 from clarion.domain.notification import Call, Delivery, Job, Reason, Status
 from clarion.domain.outcome import Answer, Outcome
+from clarion.domain.value import value_class
 from clarion.policies.allotment import still_tried
 from clarion.policies.retry import RetrySettings, delay_s
 from clarion.policies.routing import RouteState
@@ -25,7 +26,7 @@ POISON_BUGS = 3
 """The same job met our own bug so often: it ends as poison."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class End:
     """The notification ends."""
 

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Protocol
 
 from clarion.domain.notification import Content
 from clarion.domain.outcome import Answer, Health, Outcome
+from clarion.domain.value import value_class
 
 
 @dataclass(slots=True)
@@ -34,7 +35,7 @@ class Wire:
     Set by `actors.blocking` alone."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Outgoing:
     """One call, as an adapter sees it."""
 

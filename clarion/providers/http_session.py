@@ -7,13 +7,13 @@ cap on what is read of an answer. `request` knows exactly when a request may hav
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_writer import StreamWriter
 from aiohttp.payload import Payload
 
+from clarion.domain.value import value_class
 from clarion.providers.base import Wire
 
 ANSWER_LIMIT_BYTES = 64 * 1024
@@ -27,7 +27,7 @@ BROKEN = (aiohttp.ClientError, OSError)
 """What `HttpSession.request` raises when there was no complete answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class HttpReply:
     """A complete answer; one over the limit has `is_whole` False and the body's first part."""
 

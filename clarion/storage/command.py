@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from clarion.domain.notification import Call, Content, Draft, Job, JobState, ProviderCall, Status
 from clarion.domain.receipt import Receipt
+from clarion.domain.value import value_class
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +51,7 @@ class Accept(Command):
     """Per draft, the JSON object that a replay of its idempotency key is answered with."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class AcceptedRow:
     """The notification is new and durable."""
 

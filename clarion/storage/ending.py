@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy import bindparam, delete, select, text, update
 
 from clarion.domain.notification import JobState, Reason, Status
+from clarion.domain.value import value_class
 from clarion.policies.identifier import floor_id
 from clarion.storage import schema
 from clarion.storage.bulk import END_NOTIFICATIONS
@@ -78,7 +77,7 @@ FIND_EXPIRED_BY_DEFAULT = prepare(
 """channel, now, floor id, limit -> id, is_doubtful."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class End:
     """How a notification ends; `provider` None means the one of its last call."""
 
