@@ -21,9 +21,10 @@ from benchmarks import isolation, machine, scale, throughput
 from benchmarks.isolation import Isolation
 from benchmarks.micro import command as micro
 from benchmarks.peers import command as peers
+from benchmarks.resilience import sitting as resilience
 from benchmarks.throughput import Comparison
 
-PARTS = ("throughput", "scale", "isolation")
+PARTS = ("throughput", "scale", "isolation", "resilience")
 COMMANDS = {"peers": peers.main, "micro": micro.main}
 """Parts with arguments of their own."""
 
@@ -81,6 +82,13 @@ async def _measure(wanted: argparse.Namespace, console: Console, report: dict[st
         depth = await scale.measure(size, lambda what: console.print(f"[dim]{what} …[/]"))
         report["scale"] = asdict(depth)
         console.print(*scale.tables(depth), sep="\n")
+    if "resilience" in parts:
+        trouble = await resilience.measure(
+            resilience.Size(), lambda what: console.print(f"[dim]{what} …[/]")
+        )
+        missing += trouble.lost
+        report["resilience"] = asdict(trouble)
+        console.print(*resilience.tables(trouble), sep="\n")
     return missing
 
 
