@@ -73,9 +73,8 @@ class Surroundings:
 
     clock: Clock = field(default_factory=SystemClock)
     rng: Callable[[], float] = field(default_factory=lambda: random.Random().random)  # noqa: S311
-    random_bits: Callable[[int], int] = field(
-        default_factory=lambda: random.SystemRandom().getrandbits
-    )
+    # Ids have to be unique, not secret: the kernel's own randomness is asked for a seed only.
+    random_bits: Callable[[int], int] = field(default_factory=lambda: random.Random().getrandbits)  # noqa: S311
     executor: Executor | None = None
     """Runs what would block the loop; None: each part has threads of its own."""
     open_store: Callable[..., SqliteStore] = open_store
