@@ -131,7 +131,7 @@ class _Desk:
 
     def _commit(self, commands: Sequence[Command]) -> list[Any]:
         self._store.begin()
-        results = [self._store.apply(each) for each in commands]
+        results = self._store.apply_all(commands)
         self._store.commit()
         return results
 

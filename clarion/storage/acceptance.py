@@ -6,13 +6,12 @@ import json
 
 from sqlalchemy import bindparam, delete, select, tuple_
 
-from clarion.domain.notification import Draft, Job, JobState
-from clarion.storage.bulk import INSERT_JOBS
+from clarion.domain.notification import Draft, Job
 from clarion.storage.command import Accept, AcceptedRow, ConflictRow, ReplayedRow
-from clarion.storage.row import job_row, notification_row, write_json
-from clarion.storage.schema import idempotency, notifications
-from clarion.storage.statement import insert_row, prepare, replace_row
-from clarion.storage.transaction import ACCEPTED, Transaction
+from clarion.storage.row import write_json
+from clarion.storage.schema import idempotency
+from clarion.storage.statement import prepare, replace_row
+from clarion.storage.transaction import Transaction
 
 KEY_LIFE_S = 24 * 3600.0
 """How long an idempotency key is remembered (the contract's 24 hours)."""
@@ -20,7 +19,6 @@ KEY_LIFE_S = 24 * 3600.0
 PURGED_AT_ONCE = 500
 """Expired keys deleted by one commit at most, so that no commit becomes long."""
 
-INSERT_NOTIFICATION = insert_row(notifications)
 INSERT_KEY = replace_row(idempotency)
 
 _key = idempotency.c
@@ -52,15 +50,13 @@ def accept(tx: Transaction, command: Accept) -> list[AcceptedRow | ReplayedRow |
     """Insert what is new, and say per draft what became of it; see `Accept`."""
     answers = command.answers or [None] * len(command.drafts)
     results: list[AcceptedRow | ReplayedRow | ConflictRow] = []
-    new: list[Job] = []
     for draft, job, answer in zip(command.drafts, command.jobs, answers, strict=True):
         seen = _seen_before(tx, draft, job)
         if seen is None:
             if draft.idempotency_key is not None:
                 _remember(tx, draft, job, answer)
-            new.append(job)
+            tx.accept(job)
         results.append(seen or AcceptedRow(job))
-    _insert(tx, new)
     return results
 
 
@@ -92,18 +88,6 @@ def _remember(tx: Transaction, draft: Draft, job: Job, answer: dict[str, object]
         ),
     )
     tx.keys_expired_by = job.created_at
-
-
-def _insert(tx: Transaction, jobs: list[Job]) -> None:
-    fresh = [job for job in jobs if tx.execute(INSERT_NOTIFICATION, notification_row(job)).rowcount]
-    # A record that was there already has its job, or had it: another one would send again.
-    tx.unwritten_jobs.update(job.id for job in fresh)
-    for job in fresh:
-        tx.write_later(INSERT_JOBS, job_row(job))
-        tx.count(job.channel, ACCEPTED)
-        tx.count(job.channel, job.status)
-        if job.state is not JobState.SCHEDULED:
-            tx.stamp(job.channel, job.priority, job.flow, job.vt)
 
 
 def purge_keys(tx: Transaction) -> None:

@@ -8,14 +8,16 @@ bound, not written as text: a number comes back to the last bit.
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 from clarion.storage.row import Row
 from clarion.storage.schema import jobs, notifications, provider_calls
 
-SIZES = (64, 32, 16, 8, 4, 2, 1)
+SIZES = (64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
 """Rows of the statements; few enough that each stays prepared."""
 
 
@@ -27,13 +29,22 @@ class Bulk:
 
     def run(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
         """Write the rows, and return how many were changed."""
-        changed, at = 0, 0
+        return sum(connection.execute(sql, values).rowcount for sql, values in self._parts(rows))
+
+    def read(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> list[list[Any]]:
+        """Ask about the rows; the statement answers with one JSON array of arrays."""
+        found: list[list[Any]] = []
+        for sql, values in self._parts(rows):
+            (text,) = connection.execute(sql, values).fetchone()
+            found += json.loads(text)
+        return found
+
+    def _parts(self, rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:
+        at = 0
         for size, sql in self.sql.items():
             while len(rows) - at >= size:
-                values = tuple(chain.from_iterable(rows[at : at + size]))
-                changed += connection.execute(sql, values).rowcount
+                yield sql, tuple(chain.from_iterable(rows[at : at + size]))
                 at += size
-        return changed
 
 
 def _places(width: int, n: int) -> str:
@@ -45,6 +56,9 @@ def _inserting(table: str, names: Sequence[str]) -> Bulk:
     head = f"INSERT INTO {table} ({', '.join(names)}) VALUES "
     return Bulk(lambda n: f"{head}{_places(len(names), n)} ON CONFLICT DO NOTHING")
 
+
+INSERT_NOTIFICATIONS = _inserting(notifications.name, notifications.c.keys())
+"""In the order of the table's columns."""
 
 INSERT_JOBS = _inserting(jobs.name, jobs.c.keys())
 """In the order of the table's columns."""
@@ -64,6 +78,21 @@ WHERE jobs.id = given.column1 AND jobs.call = given.column2 - 1
     )
 )
 """id, number, provider, now; of jobs that are queued."""
+
+CALLED_JOBS = Bulk(
+    # As one text: each row of an answer would let go of the interpreter, too.
+    lambda n: (
+        f"""\
+SELECT json_group_array(json_array(jobs.id, jobs.call, jobs.channel, jobs.state, jobs.attempt,
+    jobs.possibly_duplicated, jobs.is_doubtful))
+FROM (VALUES {_places(2, n)}) AS given CROSS JOIN jobs
+WHERE jobs.id = given.column1 AND jobs.call = given.column2"""
+    )
+)
+"""id, number -> id, number, and what a deleted job leaves to say (`ending.ENDED_JOB`)."""
+
+DELETE_JOBS = Bulk(lambda n: f"DELETE FROM jobs WHERE id IN ({', '.join('?' * n)})")
+"""id."""
 
 END_NOTIFICATIONS = Bulk(
     # Most ends name their provider; only the others look it up.

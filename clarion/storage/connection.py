@@ -85,6 +85,8 @@ def _configure_writer(connection: sqlite3.Connection) -> str:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
     connection.execute("PRAGMA foreign_keys = OFF")
+    # A statement of many rows notes how to undo itself, by default in a file of its own.
+    connection.execute("PRAGMA temp_store = MEMORY")
     # With mmap an I/O error would be a SIGBUS, the death of the process.
     connection.execute("PRAGMA mmap_size = 0")
     return mode

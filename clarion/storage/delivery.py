@@ -5,11 +5,13 @@ These run for every notification: one row write for an intent, three for a settl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import ColumnElement, bindparam, case, delete, or_, select, update
 
 from clarion.domain.notification import Call, JobState, ProviderCall, Reason, Status
 from clarion.domain.outcome import Outcome
-from clarion.storage.bulk import INSERT_CALLS, INTEND
+from clarion.storage.bulk import CALLED_JOBS, DELETE_JOBS, INSERT_CALLS, INTEND
 from clarion.storage.command import Defer, Intend, Settle
 from clarion.storage.ending import END_WAITING_JOB, ENDED_JOB, End, close
 from clarion.storage.row import call_row, tried_text
@@ -103,11 +105,7 @@ def intend(tx: Transaction, command: Intend) -> list[Call]:
 def _intend_all(tx: Transaction, command: Intend) -> bool:
     """Note them in one statement; where a row is not as most are, nothing is written."""
     rows = [(call.job.id, call.number, call.provider, command.now) for call in command.calls]
-    tx.execute("SAVEPOINT intend")
-    is_complete = INTEND.run(tx.connection, rows) == len(rows)
-    if not is_complete:
-        tx.execute("ROLLBACK TO intend")
-    tx.execute("RELEASE intend")
+    is_complete = tx.write_all(INTEND, rows)
     if is_complete:
         tx.move(command.channel, Status.QUEUED, Status.SENDING, len(rows))
     return is_complete
@@ -127,6 +125,19 @@ def _intend_apart(tx: Transaction, command: Intend) -> list[Call]:
     return matched
 
 
+def settle_ahead(tx: Transaction, commands: Sequence[Settle]) -> None:
+    """Delete together the jobs of commands that come one after the other; `settle` does the rest.
+
+    Each ends another call, so their order does not matter; `settle` also looks for what is missing.
+    """
+    wanted = [(each.job.id, each.number) for each in commands if each.number is not None]
+    if len(wanted) < len(commands):
+        return
+    for id, number, *row in CALLED_JOBS.read(tx.connection, wanted):
+        tx.deleted_jobs[id, number] = tuple(row)
+    DELETE_JOBS.run(tx.connection, [(id,) for id, _ in tx.deleted_jobs])
+
+
 def settle(tx: Transaction, command: Settle) -> bool:
     """End the notification if its row still waits for this; see `Settle`."""
     job, record = command.job, command.record
@@ -135,7 +146,8 @@ def settle(tx: Transaction, command: Settle) -> bool:
     if command.number is None:
         row = tx.execute(END_WAITING_JOB, (job.id,)).fetchone()
     else:
-        row = tx.execute(END_CALLED_JOB, (job.id, command.number)).fetchone()
+        key = (job.id, command.number)
+        row = tx.deleted_jobs.pop(key, None) or tx.execute(END_CALLED_JOB, key).fetchone()
     if row is None:
         _note_ended(tx, record)
         return False

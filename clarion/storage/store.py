@@ -8,8 +8,9 @@ What a command does stands in `acceptance`, `delivery`, `ending`, `receipt`, `re
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,18 @@ class SqliteStore:
             assert self._transaction is not None, "the store is not open"
             self._transaction.forget()
         self.connection.execute("BEGIN IMMEDIATE")
+
+    def apply_all(self, batch: Sequence[command.Command]) -> list[Any]:
+        """Carry out commands in this order, inside the transaction, and return their results."""
+        assert self._transaction is not None, "the store is not open"
+        results: list[Any] = []
+        for _, stretch in groupby(batch, key=type):
+            alike = list(stretch)
+            settles = [each for each in alike if isinstance(each, command.Settle)]
+            if len(settles) > 1:
+                delivery.settle_ahead(self._transaction, settles)
+            results += [self.apply(each) for each in alike]
+        return results
 
     def apply(self, each: command.Command) -> Any:
         """Carry out one command inside the transaction and return its result."""

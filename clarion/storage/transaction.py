@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import bindparam, func
 from sqlalchemy.dialects import sqlite
 
-from clarion.domain.notification import Status
-from clarion.storage.bulk import GATHERED, Bulk
-from clarion.storage.row import Row
+from clarion.domain.notification import Job, JobState, Status
+from clarion.storage.bulk import GATHERED, INSERT_JOBS, INSERT_NOTIFICATIONS, Bulk
+from clarion.storage.row import Row, job_row, notification_row
 from clarion.storage.schema import counts, flows
 from clarion.storage.statement import prepare
 
@@ -72,9 +72,12 @@ class Transaction:
         """The disk takes no writes: rows that cannot be decoded are left out, not ended."""
         self._deltas: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._stamps: dict[tuple[str, int, str], float] = {}
+        self._accepted: list[Job] = []
         self._rows: dict[Bulk, list[Row]] = {bulk: [] for bulk in GATHERED}
         self.unwritten_jobs: set[str] = set()
         """Ids of jobs that are gathered: whoever asks for one of them has to write them first."""
+        self.deleted_jobs: dict[tuple[str, int], Row] = {}
+        """Jobs that `delivery.settle_ahead` deleted, by id and number: `settle` takes them up."""
         self.keys_expired_by: float | None = None
         """Idempotency keys were added, and those that ended by this instant may go."""
 
@@ -93,17 +96,48 @@ class Transaction:
         if vt > self._stamps.get(key, -1.0):
             self._stamps[key] = vt
 
+    def accept(self, job: Job) -> None:
+        """Gather a job with its record and its counts; one whose record is there is left out."""
+        self._accepted.append(job)
+        self.unwritten_jobs.add(job.id)
+
+    def write_all(self, bulk: Bulk, rows: Sequence[Row]) -> bool:
+        """Write the rows if each of them changes one; else nothing, and return False."""
+        self.execute("SAVEPOINT together")
+        is_complete = bulk.run(self.connection, rows) == len(rows)
+        if not is_complete:
+            self.execute("ROLLBACK TO together")
+        self.execute("RELEASE together")
+        return is_complete
+
     def write_later(self, bulk: Bulk, row: Row) -> None:
         """Gather a row for one of `GATHERED`."""
         self._rows[bulk].append(row)
 
     def write_rows(self) -> None:
         """Write the gathered rows; needed before anything that reads them."""
+        if self._accepted:
+            self._write_accepted()
         for bulk, rows in self._rows.items():
             if rows:
                 bulk.run(self.connection, rows)
                 rows.clear()
         self.unwritten_jobs.clear()
+
+    def _write_accepted(self) -> None:
+        jobs, self._accepted = self._accepted, []
+        rows = [notification_row(job) for job in jobs]
+        if not self.write_all(INSERT_NOTIFICATIONS, rows):
+            # A record that was there already has its job, or had it: another one would send again.
+            write = INSERT_NOTIFICATIONS.run
+            pairs = zip(jobs, rows, strict=True)
+            jobs = [job for job, row in pairs if write(self.connection, [row])]
+        for job in jobs:
+            self.write_later(INSERT_JOBS, job_row(job))
+            self.count(job.channel, ACCEPTED)
+            self.count(job.channel, job.status)
+            if job.state is not JobState.SCHEDULED:
+                self.stamp(job.channel, job.priority, job.flow, job.vt)
 
     def flush(self) -> None:
         """Write what was gathered; needed before a commit and before reading counts or flows."""
@@ -120,6 +154,8 @@ class Transaction:
         """Drop what was gathered: it is written, or its transaction was rolled back."""
         self._deltas.clear()
         self._stamps.clear()
+        self._accepted.clear()
+        self.deleted_jobs.clear()
         self.unwritten_jobs.clear()
         for rows in self._rows.values():
             rows.clear()

@@ -50,8 +50,8 @@ class Store(Protocol):
     def begin(self) -> None:
         """Begin a transaction."""
 
-    def apply(self, each: Command, /) -> Any:
-        """Carry out one command and return its result."""
+    def apply_all(self, batch: Sequence[Command], /) -> list[Any]:
+        """Carry out commands in order and return their results."""
 
     def read(self, each: Command, /) -> Any:
         """Carry out a command that reads, outside of any transaction, without writing."""
@@ -257,14 +257,14 @@ class Writer:
         started_at = self._monotonic()
         try:
             self._store.begin()
-            done = [Done(command, self._store.apply(command)) for command in batch]
+            results = self._store.apply_all(batch)
             self._store.commit()
         except BaseException:
             self._store.rollback()
             raise
         self._commit_seconds(self._monotonic() - started_at)
         self._batch_size(float(len(batch)))
-        return done
+        return [Done(command, result) for command, result in zip(batch, results, strict=True)]
 
     # --- a disk that fails -----------------------------------------------------------------
 

@@ -33,8 +33,8 @@ class Paper:
     def begin(self):
         """Begin nothing."""
 
-    def apply(self, each):
-        return each.now
+    def apply_all(self, batch):
+        return [each.now for each in batch]
 
     def commit(self):
         """Keep nothing."""

@@ -45,7 +45,7 @@ class Desk:
     def run_together(self, commands: Sequence[command.Command]) -> list[Any]:
         self.store.begin()
         try:
-            results = [self.store.apply(each) for each in commands]
+            results = self.store.apply_all(commands)
             self.store.commit()
         except BaseException:
             self.store.rollback()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from clarion.domain.notification import Call
+from clarion.domain.notification import Call, Status
 from clarion.storage.bulk import INSERT_CALLS, SIZES
 from clarion.storage.command import Cancel, Intend
-
-BATCH = 64
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 63, 64, 65, 200])
@@ -36,20 +34,6 @@ def test_a_number_comes_back_to_the_last_bit(desk):
 
     [(vt,)] = desk.connection.execute("SELECT vt FROM jobs").fetchall()
     assert vt == 0.1 + 0.2
-
-
-def test_a_batch_makes_few_calls(desk):
-    """Each gives the interpreter away; a delivery of a full batch takes one for its settlement."""
-    jobs = [desk.job() for _ in range(BATCH)]
-    statements: list[str] = []
-    desk.connection.set_trace_callback(statements.append)
-
-    desk.run_together([desk.acceptance(job) for job in jobs])
-    desk.run(Intend("email", [Call(job, 1, "alpha") for job in jobs], desk.now))
-    desk.run_together([desk.settlement(job) for job in jobs])
-
-    overhead = 30  # Counts, stamps, and what begins and ends three transactions.
-    assert len(statements) <= 2 * BATCH + overhead
 
 
 def test_what_one_batch_accepts_and_sends_and_ends_is_seen_in_order(desk):
@@ -82,3 +66,53 @@ def test_an_intent_that_one_row_forbids_still_notes_the_others(desk):
     matched = desk.run(Intend("email", [Call(job, 1, "alpha") for job in jobs], desk.now))
 
     assert [call.job.id for call in matched] == [jobs[0].id, jobs[2].id]
+
+
+def test_settlements_in_a_row_end_each_what_is_there(desk):
+    """One that comes again, one of another call, one whose job has gone: each hears for itself."""
+    twice, later, cancelled, last = jobs = [desk.accepted() for _ in range(4)]
+    desk.run(Intend("email", [Call(job, 1, "alpha") for job in jobs if job is not cancelled], 0.0))
+    desk.run(Cancel("email", cancelled.id, desk.now))
+
+    ended = desk.run_together(
+        [
+            desk.settlement(twice),
+            desk.settlement(later, number=2),
+            desk.settlement(cancelled),
+            desk.settlement(twice, status=Status.FAILED, reason="permanent"),
+            desk.settlement(last),
+        ]
+    )
+
+    assert ended == [True, False, False, False, True]
+    assert desk.record_row(twice)["status"] == "sent"
+    assert desk.job_row(later)["sending"] == "alpha"
+    assert desk.counts() == {"accepted": 4, "sent": 2, "sending": 1, "cancelled": 1}
+
+
+def test_settlements_in_a_row_see_what_their_batch_accepted(desk):
+    """Their jobs are written before they are looked for."""
+    jobs = [desk.job() for _ in range(2)]
+
+    *_, first, second = desk.run_together(
+        [
+            desk.acceptance(*jobs),
+            Intend("email", [Call(job, 1, "alpha") for job in jobs], desk.now),
+            *(desk.settlement(job) for job in jobs),
+        ]
+    )
+
+    assert (first, second) == (True, True)
+    assert desk.counts() == {"accepted": 2, "sent": 2}
+
+
+def test_a_record_that_is_there_keeps_the_others_of_its_batch(desk):
+    """The statement for all is undone, and each row decides for itself: none is sent again."""
+    ended, new = desk.sending(), desk.job()
+    desk.run(desk.settlement(ended))
+
+    desk.run_together([desk.acceptance(ended), desk.acceptance(new)])
+
+    assert desk.job_row(ended) is None
+    assert desk.job_row(new)["state"] == 0
+    assert desk.counts() == {"accepted": 2, "sent": 1, "queued": 1}

@@ -545,7 +545,7 @@ class Broken:
     def begin(self):
         raise self.error
 
-    def apply(self, each):
+    def apply_all(self, batch):
         raise AssertionError("not reached")
 
     def commit(self):
