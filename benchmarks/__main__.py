@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wanted.json.write_text(json.dumps(report, indent=2) + "\n")
     console.print(_machine_line(report["machine"]))
     if missing:
-        console.print(f"[bold red]{missing} accepted notifications were not delivered[/]")
+        console.print(
+            f"[bold red]{missing} accepted notifications were lost, or doubled in silence[/]"
+        )
     return 1 if missing else 0
 
 
@@ -86,7 +88,7 @@ async def _measure(wanted: argparse.Namespace, console: Console, report: dict[st
         trouble = await resilience.measure(
             resilience.Size(), lambda what: console.print(f"[dim]{what} …[/]")
         )
-        missing += trouble.lost
+        missing += trouble.broken
         report["resilience"] = asdict(trouble)
         console.print(*resilience.tables(trouble), sep="\n")
     return missing

@@ -28,7 +28,7 @@ async def test_resilience_is_measured_from_end_to_end():
 
     assert [each.trouble for each in found.trials] == list(Trouble)
     assert [each.trouble for each in found.beside] == list(Trouble)
-    assert found.lost == 0
+    assert found.broken == 0
     dead = found.trials[0]
     assert dead.failed_calls > 0
     assert dead.fallback_s is not None
@@ -41,7 +41,7 @@ async def test_resilience_is_measured_from_end_to_end():
 def record(**fields):
     whole = {
         "began_at": 0.0, "onset_at": 10.0, "recovery_at": 20.0, "ended_at": 30.0, "accepted": 0,
-        "created_at": {}, "taken": [], "failed_at": [],
+        "created_at": {}, "taken": [], "marked": frozenset(), "failed_at": [],
     }  # fmt: skip
     return Record(**(whole | fields))
 
@@ -81,11 +81,14 @@ def test_full_traffic_is_back_when_it_stays():
 
 def test_what_never_arrived_and_what_came_twice_is_counted():
     """A benchmark that does not see a loss would praise it."""
-    taken = [(11.0, FIRST, "a"), (12.0, SECOND, "a"), (13.0, SECOND, "b")]
+    taken = [(11.0 + n, provider, id) for n, id in enumerate("ab") for provider in (FIRST, SECOND)]
+    marked = frozenset({"b", "c"})
 
-    found = trial_of(Trouble.DEAD, record(taken=taken, accepted=3, created_at={"a": 10.5}))
+    found = trial_of(
+        Trouble.DEAD, record(taken=taken, accepted=3, created_at={"a": 10.5}, marked=marked)
+    )
 
-    assert (found.lost, found.doubled) == (1, 1)
+    assert (found.lost, found.doubled, found.unmarked) == (1, 2, 1)
     assert found.sick_p99_ms == pytest.approx(500.0)
 
 

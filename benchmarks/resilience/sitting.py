@@ -44,9 +44,9 @@ class Resilience:
     beside: list[Beside]
 
     @property
-    def lost(self) -> int:
-        """Accepted and never delivered, over all: has to be 0."""
-        return sum(each.lost for each in self.trials) + sum(
+    def broken(self) -> int:
+        """Accepted and never delivered, or doubled in silence, over all: has to be 0."""
+        return sum(each.lost + each.unmarked for each in self.trials) + sum(
             each.clarion.undelivered for each in self.beside
         )
 
@@ -105,7 +105,8 @@ def _trial_table(trials: list[Trial]) -> Table:
          lambda each: f"{each.well_p99_ms:.0f} -> {each.sick_p99_ms:.0f}"),
         ("recovery to full traffic", lambda each: _ms(each.full_s)),
         ("failed calls", lambda each: str(each.failed_calls)),
-        ("lost / sent twice", lambda each: f"{each.lost} / {each.doubled}"),
+        ("lost / twice / unmarked",
+         lambda each: f"{each.lost} / {each.doubled} / {each.unmarked}"),
     )  # fmt: skip
     for name, cell in rows:
         table.add_row(name, *map(cell, trials))

@@ -57,6 +57,8 @@ class Record:
     """Notification id -> when it was accepted, says Clarion."""
     taken: list[tuple[float, str, str]]
     """(arrival, provider, notification id) of everything that was delivered, says the provider."""
+    marked: frozenset[str]
+    """What Clarion says may have been sent twice."""
     failed_at: list[float]
     """Ends of the calls to the first provider that failed, says Clarion."""
 
@@ -81,10 +83,10 @@ async def play(trouble: Trouble, pace: Pace) -> Record:
                 ended_at = time.time()
             await clarion.client.wait_drained(DRAIN_S)
             await clarion.terminate()
-            created_at, failed_at = _read(directory / "clarion.db", onset_at)
+            created_at, marked, failed_at = _read(directory / "clarion.db", onset_at)
             return Record(
                 began_at, onset_at, recovery_at, ended_at, stream.accepted, created_at,
-                _taken(FIRST, first) + _taken(SECOND, second), failed_at,
+                _taken(FIRST, first) + _taken(SECOND, second), marked, failed_at,
             )  # fmt: skip
 
 
@@ -164,12 +166,14 @@ def _taken(name: str, provider: SendGridLookalike) -> list[tuple[float, str, str
     ]
 
 
-def _read(database: Path, onset_at: float) -> tuple[dict[str, float], list[float]]:
+def _read(database: Path, onset_at: float) -> tuple[dict[str, float], frozenset[str], list[float]]:
     with closing(sqlite3.connect(database)) as connection:
         created_at = dict(connection.execute("SELECT id, created_at FROM notifications"))
+        marked = connection.execute("SELECT id FROM notifications WHERE possibly_duplicated = 1")
+        found = frozenset(id for (id,) in marked)
         failed_at = connection.execute(
             "SELECT ended_at FROM provider_calls"
             " WHERE provider = ? AND outcome <> 'accepted' AND ended_at >= ? ORDER BY 1",
             (FIRST, onset_at),
         ).fetchall()
-    return created_at, [at for (at,) in failed_at]
+    return created_at, found, [at for (at,) in failed_at]

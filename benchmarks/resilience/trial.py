@@ -43,6 +43,8 @@ class Trial:
     """Accepted and never delivered: has to be 0."""
     doubled: int
     """Delivered more than once."""
+    unmarked: int
+    """Of these, not marked as possibly doubled: has to be 0."""
 
     @property
     def failover_ms(self) -> float | None:
@@ -57,6 +59,7 @@ def trial_of(trouble: Trouble, record: Record) -> Trial:
     taken = sorted(record.taken)
     times = [at for at, _, _ in taken]
     by_id = Counter(id for _, _, id in taken)
+    doubled = {id for id, n in by_id.items() if n > 1}
     onset, recovery = record.onset_at, record.recovery_at
     after = [at for at, provider, _ in taken if provider == SECOND and at >= onset]
     before_rate = _count(times, record.began_at, onset) / (onset - record.began_at)
@@ -76,7 +79,8 @@ def trial_of(trouble: Trouble, record: Record) -> Trial:
         full_s=_full_after_s(record),
         failed_calls=len(record.failed_at),
         lost=record.accepted - len(by_id),
-        doubled=sum(n > 1 for n in by_id.values()),
+        doubled=len(doubled),
+        unmarked=len(doubled - record.marked),
     )
 
 
