@@ -258,8 +258,9 @@ def _index(name: str, *columns: Column[Any], where: str | None = None) -> Index:
 IS_READY = "state = 0"
 IS_SENDING = "state = 2"
 IS_TIMED = "due_at IS NOT NULL"
-# What damage made of a row, so that no lane would find it: the index is empty, and costs nothing.
-IS_SPOILT = "state NOT IN (0, 1, 2, 3) OR priority NOT IN (0, 1, 2, 3)"
+# What damage made of a row, so that no lane would find it. The index is empty, but its condition is
+# asked at every write of a job: as `NOT IN` lists it costs 8 us, as comparisons hardly anything.
+IS_SPOILT = "state < 0 OR state > 3 OR priority < 0 OR priority > 3"
 IS_EXPIRY_EXPLICIT = "is_expiry_explicit = 1"
 IS_DEAD = "status = 'failed'"
 IS_NOT_PLAIN = "status <> 'queued'"

@@ -15,5 +15,5 @@ def upgrade() -> None:
         "jobs_spoilt",
         "jobs",
         ["id"],
-        sqlite_where=sa.text("state NOT IN (0, 1, 2, 3) OR priority NOT IN (0, 1, 2, 3)"),
+        sqlite_where=sa.text("state < 0 OR state > 3 OR priority < 0 OR priority > 3"),
     )
