@@ -16,6 +16,7 @@ from benchmarks.resilience.trial import trial_of
 SHORT = Trace(Trouble.DEAD, 2.0, onset_s=20.0, recovery_s=40.0, end_s=60.0)
 
 
+@pytest.mark.timeout(300)
 async def test_resilience_is_measured_from_end_to_end():
     """Every trouble is played on sockets and in virtual time; nothing that was accepted is lost."""
     size = sitting.Size(

@@ -46,6 +46,7 @@ def test_the_store_is_left_as_deep_as_it_was(tmp_path):
             assert connection.execute("SELECT count(*) FROM jobs").fetchone() == (n,)
 
 
+@pytest.mark.timeout(300)
 async def test_the_scale_of_a_node_is_measured_from_end_to_end(tmp_path):
     """Every shape has its row, every critical message arrives, and the tables can be drawn."""
     size = scale.Size(
