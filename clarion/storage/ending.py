@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, delete, select, text, update
 
-from clarion.domain.notification import JobState, Reason, Status
+from clarion.domain.notification import JobState, ProviderCall, Reason, Status
+from clarion.domain.outcome import Outcome
 from clarion.domain.value import value_class
 from clarion.policies.identifier import floor_id
 from clarion.storage import schema
-from clarion.storage.bulk import END_NOTIFICATIONS
+from clarion.storage.bulk import END_NOTIFICATIONS, INSERT_CALLS
 from clarion.storage.command import Cancel, CancelResult, Discard, EndedRow, Expire
-from clarion.storage.row import Row, counted_as, state_of
+from clarion.storage.row import Row, call_row, counted_as, fetch, state_of
 from clarion.storage.schema import jobs, notifications
 from clarion.storage.statement import ONE, SENDING, ZERO, prepare
 from clarion.storage.transaction import Transaction
@@ -32,6 +33,14 @@ END_JOB = prepare(delete(jobs).where(_job.id == bindparam("id")).returning(*ENDE
 
 FIND_JOB = prepare(select(_job.state, _job.is_doubtful).where(_job.id == bindparam("id")), "id")
 """id -> state, is_doubtful."""
+
+FIND_CALL_OUT = prepare(
+    select(_job.call, _job.sending, _job.sending_since).where(
+        _job.id == bindparam("id"), _job.state == SENDING
+    ),
+    "id",
+)
+"""id -> call, sending, sending_since of a job whose call may be out."""
 
 FIND_STATUS = prepare(select(_record.status).where(_record.id == bindparam("id")), "id")
 """id -> the record's status."""
@@ -157,6 +166,7 @@ def end_as_poison(tx: Transaction, id: str, now: float) -> EndedRow | None:
 
     `unknown` where a call is or may be out, since a provider may have it; `failed` otherwise.
     """
+    _keep_call_out(tx, id, now)
     row = tx.execute(END_JOB, (id,)).fetchone()
     if row is None:
         return None
@@ -165,3 +175,20 @@ def end_as_poison(tx: Transaction, id: str, now: float) -> EndedRow | None:
     status = Status.UNKNOWN if may_be_out else Status.FAILED
     close(tx, id, row, End(status, Reason.POISON, now, "the stored row cannot be worked on"))
     return EndedRow(id, status, state_of(state))
+
+
+def _keep_call_out(tx: Transaction, id: str, now: float) -> None:
+    """Keep a call that is out: its receipt has to find it, and no later one may have its number."""
+    for number, provider, since in fetch(tx.connection, FIND_CALL_OUT, (id,)):
+        record = ProviderCall(
+            notification_id=id,
+            number=number,
+            # Of a row that cannot be read, it need not be a text either.
+            provider=(provider or "").encode("utf-8", "replace").decode(),
+            outcome=Outcome.UNKNOWN,
+            reason=Reason.POISON,
+            detail="Its notification was given up while this call may have been out.",
+            started_at=now if since is None else since,
+            ended_at=now,
+        )
+        tx.write_later(INSERT_CALLS, call_row(record))

@@ -151,6 +151,17 @@ def test_poison_that_some_provider_may_have_is_unknown(desk, is_out):
     assert (record["status"], record["reason"]) == ("unknown", "poison")
 
 
+def test_the_call_of_poison_that_was_out_is_kept(desk):
+    """Its receipt has to find it, and no later call may have its number."""
+    job = desk.sending()
+
+    desk.run(Discard("email", job.id, desk.now))
+
+    [call] = desk.rows("SELECT number, provider, outcome, reason FROM provider_calls")
+    assert call == {"number": 1, "provider": "alpha", "outcome": "unknown", "reason": "poison"}
+    assert desk.record_row(job)["provider"] == "alpha"
+
+
 def test_discarding_twice_changes_nothing(desk):
     """The second finds no job."""
     job = desk.accepted()

@@ -81,6 +81,7 @@ PLANS = [
     (lane.FIND_CONTROL, "controls USING PRIMARY KEY (kind=? AND name=?)"),
     (ending.END_JOB, "jobs USING PRIMARY KEY (id=?)"),
     (ending.FIND_JOB, "jobs USING PRIMARY KEY (id=?)"),
+    (ending.FIND_CALL_OUT, "jobs USING PRIMARY KEY (id=?)"),
     (ending.FIND_STATUS, "notifications USING INDEX sqlite_autoindex_notifications_1 (id=?)"),
     (ending.REQUEST_CANCEL, "jobs USING PRIMARY KEY (id=?)"),
     (sweep.RELEASE, "jobs USING PRIMARY KEY (id=?)"),
