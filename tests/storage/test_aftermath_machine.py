@@ -421,6 +421,8 @@ class AftermathMachine(RuleBasedStateMachine):
         assert self.desk.run(CancelRedrive("", id, now)) == len(running)
         for part in running:
             part.state, part.ended_at = RedriveState.CANCELLED, now
+        for part in running:
+            self._redrive_some(part, 3, 1.0, is_lost=False)
 
     @has(FAILED)
     @rule(fields=FILTER, pick=PICK)
