@@ -7,6 +7,7 @@ the same violation appears. Then fewer notifications in each batch, no receipts,
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +18,8 @@ from clarion.testing.story import Deed, Story
 T = TypeVar("T")
 
 MAX_PLAYS = 400
+MAX_S = 120.0
+"""A long world takes ten seconds to play: what is least of it is not worth an hour."""
 _VARYING = re.compile(r"at [\d.]+ s: |\b[0-9A-HJKMNP-TV-Z]{26}\b|\d+(\.\d+)?")
 
 
@@ -31,9 +34,10 @@ class _Court:
 
     kind: str
     plays_left: int
+    until: float
 
     def is_guilty(self, story: Story) -> bool:
-        if self.plays_left <= 0:
+        if self.plays_left <= 0 or time.monotonic() > self.until:
             return False
         self.plays_left -= 1
         try:
@@ -43,9 +47,9 @@ class _Court:
         return self.kind in map(kind_of, violations)
 
 
-def shrink(story: Story, violation: str, max_plays: int = MAX_PLAYS) -> Story:
-    """Return the least story found that breaks the promise that `violation` tells of."""
-    court = _Court(kind_of(violation), max_plays)
+def shrink(story: Story, violation: str, max_plays: int = MAX_PLAYS, max_s: float = MAX_S) -> Story:
+    """Return the least story found, in so many plays or seconds, that breaks the same promise."""
+    court = _Court(kind_of(violation), max_plays, time.monotonic() + max_s)
     for cut in (_fewer_deeds, _fewer_items, _fewer_deeds, _no_receipts, _sooner):
         story = cut(story, court)
     return story

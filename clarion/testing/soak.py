@@ -74,7 +74,7 @@ def live(seed: int) -> Tally:
     try:
         world = story.play()
     except Exception as error:  # a world that breaks down is to be shown like any other
-        return Tally(worlds=1, reports=[tell(seed, shrink(story, repr(error), SHRINK_PLAYS))])
+        return Tally(worlds=1, reports=[cut_down(seed, story, repr(error))])
     tally = Tally(
         worlds=1,
         simulated_s=world.now(),
@@ -85,9 +85,15 @@ def live(seed: int) -> Tally:
         crashes=world.crashes,
     )
     if world.violations:
-        least = shrink(story, world.violations[0], SHRINK_PLAYS)
-        tally.reports.append(tell(seed, least))
+        tally.reports.append(cut_down(seed, story, world.violations[0]))
     return tally
+
+
+def cut_down(seed: int, story: Story, violation: str) -> str:
+    """Tell of a seed that breaks a promise; at once of the seed, since the rest takes minutes."""
+    sys.stderr.write(f"seed {seed} breaks a promise, and is cut down: {violation}\n")
+    sys.stderr.flush()
+    return tell(seed, shrink(story, violation, SHRINK_PLAYS))
 
 
 def tell(seed: int, story: Story) -> str:

@@ -58,3 +58,15 @@ def test_a_failing_story_is_cut_down_and_told(tmp_path, monkeypatch):
     assert "queued -> sending" in told
     assert f"python -m clarion.testing.story {tmp_path / 'story-3.json'}" in told
     assert isinstance(small.deeds[0], Deed)
+
+
+def test_a_failing_seed_is_named_before_it_is_cut_down(monkeypatch, tmp_path, capsys):
+    """Cutting down may take longer than anybody waits; where there is no time, all of it is told."""
+    monkeypatch.setenv("CLARION_STORIES", str(tmp_path))
+    story = draw(3, SHORT)
+
+    whole = shrink(story, "at 1 s: a promise was broken", max_s=0.0)
+    soak.cut_down(3, story, "at 1 s: a promise was broken")
+
+    assert whole == story
+    assert "seed 3 breaks a promise" in capsys.readouterr().err
