@@ -61,7 +61,7 @@ def test_a_failing_story_is_cut_down_and_told(tmp_path, monkeypatch):
 
 
 def test_a_failing_seed_is_named_before_it_is_cut_down(monkeypatch, tmp_path, capsys):
-    """Cutting down may take longer than anybody waits; where there is no time, all of it is told."""
+    """Cutting down may take longer than anybody waits; without time the whole of it is told."""
     monkeypatch.setenv("CLARION_STORIES", str(tmp_path))
     story = draw(3, SHORT)
 
