@@ -47,6 +47,7 @@ from clarion.policies.clock import Clock, SystemClock
 from clarion.policies.identifier import IdSource
 from clarion.policies.restart import RestartBudget
 from clarion.policies.routing import RoutePlan
+from clarion.policies.wall_clock import WallClockWatch
 from clarion.providers.base import Adapter
 from clarion.service import Service
 from clarion.settings import Settings, load
@@ -105,6 +106,7 @@ class Engine:
         self._routes = blueprint.routes(settings)
         self._desks: dict[str, Desk] = {}
         self._incarnation = 0
+        self._watches = {route.channel: WallClockWatch(self.clock) for route in self._routes}
         self._guard = RestartBudget(rng=self._rng)
         self._writer: Writer | None = None
         self._hung_check: asyncio.Task[None] | None = None
@@ -265,6 +267,7 @@ class Engine:
             ids=self._ids,
             represent=represent_accepted,
             metrics=self.metrics,
+            watch=self._watches[route.channel],
             is_draining=self.is_draining,
         )
 

@@ -27,6 +27,7 @@ from clarion.policies.lane_book import LaneBook
 from clarion.policies.lane_route import LaneRoute
 from clarion.policies.routing import Wants
 from clarion.policies.verdict import Again, End, begin_anew, given_up, judge, worn_out
+from clarion.policies.wall_clock import WallClockWatch
 from clarion.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,7 @@ class LaneCalls(Actor):
         supervisor: Ref,
         clock: Clock,
         metrics: Metrics,
+        watch: WallClockWatch,
         is_draining: bool,
     ) -> None:
         super().__init__()
@@ -57,7 +59,7 @@ class LaneCalls(Actor):
         self._clock = clock
         self._metrics = metrics
         self._book = LaneBook(settings.max_in_memory, TIMERS_IN_MEMORY)
-        self._timers = LaneTimers(self._book.timers, writes, self.context)
+        self._timers = LaneTimers(self._book.timers, writes, self.context, watch)
         self._demand: Demand | None = None
         self._route = LaneRoute(settings.plan)
         self._epoch = 0

@@ -34,14 +34,16 @@ class TimersDue(Internal):
 class LaneTimers:
     """Wakes the Queue that owns the heap."""
 
-    def __init__(self, heap: TimerHeap, writes: LaneWrites, context: Context) -> None:
+    def __init__(
+        self, heap: TimerHeap, writes: LaneWrites, context: Context, watch: WallClockWatch
+    ) -> None:
         self._heap = heap
         self._writes = writes
         self._context = context
         self._wake: TimerHandle | None = None
         self._wakes_at = math.inf
         """Monotonic; when the alarm goes off."""
-        self._watch = WallClockWatch(context.clock)
+        self._watch = watch
         self._loading = 0
         self._outdated = 0
         """How many of the answers to come were read before the due times were changed."""

@@ -49,6 +49,7 @@ from clarion.errors import LaneClosed, LaneFull, StorageUnavailable
 from clarion.policies.admission import admit, redrive_flow
 from clarion.policies.clock import Clock
 from clarion.policies.identifier import IdSource
+from clarion.policies.wall_clock import WallClockWatch
 from clarion.storage.command import CancelResult, LoadedLane
 from clarion.storage.redrive_command import RedrivenRows, Revival
 from clarion.telemetry.metrics import Metrics
@@ -80,15 +81,21 @@ class Queue(LaneCalls):
         ids: IdSource,
         represent: Callable[[Job], dict[str, Any]],
         metrics: Metrics,
+        watch: WallClockWatch,
         is_draining: bool = False,
     ) -> None:
-        """`is_draining` tells an instance that its forerunner was told to `Drain`."""
+        """`is_draining` tells an instance that its forerunner was told to `Drain`.
+
+        `watch` is the lane's for good: a clock that was set as one instance crashed is noticed by
+        the next.
+        """
         super().__init__(
             settings,
             writes=writes,
             supervisor=supervisor,
             clock=clock,
             metrics=metrics,
+            watch=watch,
             is_draining=is_draining,
         )
         self._ids = ids

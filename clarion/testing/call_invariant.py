@@ -48,8 +48,10 @@ def _check_wishes(world: Simulation, begun: Sequence[Beginning]) -> None:
         verb, _, name = words.partition(" ")
         if verb not in _UNTIL:
             continue
+        # By when they were asked: an answer may come after the next wish has taken effect.
+        asked_at = max((each for each, other in world.wished if other == words and each <= at))
         ends = (end for end, other in world.wished if other == f"{_UNTIL[verb]} {name}")
-        until = min((end for end in ends if end >= at), default=float("inf"))
+        until = min((end for end in ends if end >= asked_at), default=float("inf"))
         for each in begun:
             if name in (each.channel, each.account) and at + ON_ITS_WAY_S < each.at < until:
                 world.accuse(f"{each} although there was a {words} at {at:.3f} s")

@@ -24,6 +24,7 @@ from clarion.policies.identifier import IdSource
 from clarion.policies.retry import RetrySettings
 from clarion.policies.routing import RoutePlan
 from clarion.policies.verdict import Rules
+from clarion.policies.wall_clock import WallClockWatch
 from clarion.storage.store import SqliteStore
 from clarion.storage.writer import Writer
 from clarion.telemetry.metrics import Metrics
@@ -54,6 +55,7 @@ class House:
         self.store = SqliteStore(str(path / "clarion.db"))
         self.metrics = Metrics()
         self._ids = IdSource(self.clock.now, lambda _bits: 0)
+        self._watch = WallClockWatch(self.clock)
         self.has_crashed = asyncio.Event()
         self.origin = 0
         self._demand = 0
@@ -98,6 +100,7 @@ class House:
             ids=self._ids,
             represent=represent_accepted,
             metrics=self.metrics,
+            watch=self._watch,
         )
 
     async def stop(self) -> None:

@@ -6,6 +6,7 @@ import sqlite3
 
 import pytest
 
+from clarion.testing import Crash
 from clarion.testing.invariant import examine
 from clarion.testing.simulated_provider import HEALTHY, MOODS, Mood
 
@@ -61,6 +62,27 @@ def test_a_clock_that_is_set_back_holds_no_retry(house, send, n):
     assert examine(house) == []
     assert rows(house, "SELECT status, count(*) FROM notifications GROUP BY status") == [
         ("sent", n)
+    ]
+
+
+def test_a_clock_that_is_set_back_as_the_lane_crashes_holds_no_retry(house, send):
+    """The next instance notices what its forerunner had no time for."""
+    account = house.accounts["only"]
+    account.moods = (MOODS["answers_500"],)
+    send(house, 3.0, 3)
+
+    def set_and_crash(world):
+        world.set_clock(-5 * HOUR_S)
+        world.engine.service.ref("queue:email").tell(Crash("by the test"))
+
+    house.plan(30.0, "set", set_and_crash)
+    house.plan(31.0, "well", lambda world: account.calm())
+
+    house.run(200.0)
+
+    assert examine(house) == []
+    assert rows(house, "SELECT status, count(*) FROM notifications GROUP BY status") == [
+        ("sent", 3)
     ]
 
 
