@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _RANDOM_BITS = 80
+_TIME_LETTERS = 10
+"""What holds the 48 bits of milliseconds, with two bits to spare."""
 _PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
 _SHIFTS = tuple(range(120, -1, -10))
 """Ten bits at a time: an id is made for every notification."""
@@ -38,6 +40,17 @@ class IdSource:
 def encode(number: int) -> str:
     """Write a 128-bit number as 26 characters."""
     return "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
+
+
+def made_at(id: str) -> float:
+    """Return when an id was made (seconds since the epoch); 0.0 for what is none of ours."""
+    number = 0
+    for letter in id[:_TIME_LETTERS]:
+        digit = _ALPHABET.find(letter)
+        if digit < 0:
+            return 0.0
+        number = number << 5 | digit
+    return number / 1000
 
 
 def floor_id(at: float) -> str:

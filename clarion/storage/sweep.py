@@ -12,12 +12,15 @@ from sqlalchemy import bindparam, delete, func, select, text, update
 
 from clarion.domain.notification import Delivery, ProviderCall, Reason, Status
 from clarion.domain.outcome import Outcome
+from clarion.policies.identifier import made_at
+from clarion.policies.wall_clock import STEP_S
 from clarion.storage import schema
 from clarion.storage.bulk import INSERT_CALLS
 from clarion.storage.command import Sweep
 from clarion.storage.ending import End, end_as_poison, end_job
+from clarion.storage.lane import BRING_FORWARD
 from clarion.storage.row import Row, call_row
-from clarion.storage.schema import flows, jobs
+from clarion.storage.schema import counts, flows, jobs, notifications
 from clarion.storage.statement import NULL, ONE, READY, aside, prepare
 from clarion.storage.transaction import Transaction
 
@@ -42,6 +45,12 @@ FIND_SENDING = prepare(
 
 FIND_SPOILT = prepare(select(_job.id).where(text(schema.IS_SPOILT)))
 """-> id of every job that no lane would find."""
+
+FIND_LAST = prepare(select(func.max(notifications.c.id)))
+"""-> the id that was made last; None where there is none."""
+
+FIND_CHANNELS = prepare(select(counts.c.channel).distinct())
+"""-> every channel that ever had a notification."""
 
 RELEASE = prepare(
     update(jobs)
@@ -97,6 +106,7 @@ PRUNE_FLOWS = prepare(
 def sweep(tx: Transaction, command: Sweep) -> int:
     """Park or release every job with an intent, and return how many there were; see `Sweep`."""
     _end_spoilt(tx, command.now)
+    _follow_clock(tx, command.now)
     left_behind = tx.execute(FIND_SENDING).fetchall()
     for row in left_behind:
         _recover(tx, row, command.now)
@@ -109,6 +119,21 @@ def _end_spoilt(tx: Transaction, now: float) -> None:
     for (id,) in tx.execute(FIND_SPOILT).fetchall():
         log.error("row_undecodable", notification_id=id)
         end_as_poison(tx, id, now)
+
+
+def _follow_clock(tx: Transaction, now: float) -> None:
+    """Bring retries forward by as much as the wall clock was set back while nobody ran.
+
+    The last notification tells, since nothing is accepted in the future: what was set back before
+    it came is not seen. Until the clock has caught up, each start finds the rest of the step.
+    """
+    (last_id,) = tx.execute(FIND_LAST).fetchone()
+    back_s = 0.0 if last_id is None else made_at(last_id) - now
+    if back_s < STEP_S:
+        return
+    log.warning("clock_set_back", by_s=round(back_s, 3))
+    for (channel,) in tx.execute(FIND_CHANNELS).fetchall():
+        tx.execute(BRING_FORWARD, (channel, now, back_s))
 
 
 def _recover(tx: Transaction, row: Row, now: float) -> None:

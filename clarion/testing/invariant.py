@@ -27,7 +27,7 @@ _EXPECTED = frozenset({
     "lane_paused", "lane_running", "lane_held", "lane_resumed",
     "storage_unavailable", "storage_recovered", "send_bug",
     "drain_again", "drain_incomplete", "messages_lost", "journal_silent", "start_incomplete",
-    "flush_incomplete", "stop_overdue",
+    "flush_incomplete", "stop_overdue", "clock_set_back",
 })  # fmt: skip
 """Events that chaos brings about; any other one is a bug."""
 _CRASHES = ("InjectedCrash", "StorageUnavailable", "TimedOut('journal did not answer Load")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clarion.policies.identifier import IdSource, encode, floor_id
+from clarion.policies.identifier import IdSource, encode, floor_id, made_at
 
 INSTANT = st.floats(0, 2**47 / 1000)
 BITS = (1 << 79) - 1
@@ -35,3 +36,17 @@ def test_an_id_lies_between_the_floors_of_its_time(at: float, later_s: float, bi
 def test_text_sorts_as_numbers_do(one: int, two: int) -> None:
     """What a database orders by is the number."""
     assert (encode(one) < encode(two)) == (one < two)
+
+
+@given(st.floats(0.0, 4e9), st.integers(0, 2**79 - 1))
+def test_an_id_tells_when_it_was_made(at, bits):
+    """To the millisecond."""
+    made = IdSource(lambda: at, lambda _n: bits).next()
+
+    assert at - 0.001 <= made_at(made) <= at + 0.001
+
+
+@pytest.mark.parametrize("id", ["", "é" * 26, "not an id", "u" * 26])
+def test_what_is_no_id_was_made_never(id):
+    """Whatever stands in a row that damage made."""
+    assert made_at(id) == 0.0

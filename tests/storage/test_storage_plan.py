@@ -87,6 +87,8 @@ PLANS = [
     (sweep.RELEASE, "jobs USING PRIMARY KEY (id=?)"),
     (sweep.PRUNE_FLOWS, "flows USING PRIMARY KEY (channel=? AND priority=?)"),
     (sweep.FIND_SENDING, "jobs_sending"),
+    (sweep.FIND_SPOILT, "jobs_spoilt"),
+    (sweep.FIND_LAST, "SEARCH notifications USING"),
     (sweep.FIND_FIRST_STAMP, "jobs_ready (channel=? AND priority=?)"),
     (acceptance.FIND_KEY, "idempotency USING PRIMARY KEY (tenant=? AND key=?)"),
     (acceptance.PURGE_KEYS, "idempotency_expiry (expires_at<?)"),
@@ -113,7 +115,7 @@ SORTED = {
 
 SMALL = {
     # One row for each status, channel or decision, or read once per process.
-    "LOAD_COUNTS", "COUNTS", "CONTROLS", "FIND_LANES", "FIND_SPOILT",
+    "LOAD_COUNTS", "COUNTS", "CONTROLS", "FIND_LANES", "FIND_CHANNELS",
     # A row for each redrive that ever was asked for, once a pass.
     "DELETE_REDRIVES",
 }  # fmt: skip

@@ -73,6 +73,33 @@ def test_the_next_intent_after_a_sweep_is_marked_as_a_possible_duplicate(desk):
     assert desk.job_row(job)["possibly_duplicated"] == 1
 
 
+def test_a_clock_that_was_set_back_while_nobody_ran_holds_no_retry(desk):
+    """What was accepted last tells how late it was; a `send_at` is an instant, and stays."""
+    retried = desk.sending()
+    desk.run(desk.deferral(retried, due_at=desk.now + 30.0))
+    later = desk.accepted(due_at=desk.now + 500.0, state=JobState.SCHEDULED)
+    desk.now -= 3600.0
+
+    with capture_logs() as logs:
+        desk.run(Sweep("", desk.now))
+
+    assert desk.job_row(retried)["due_at"] == pytest.approx(desk.now + 30.0, abs=1.0)
+    assert desk.job_row(later)["due_at"] == desk.now + 3600.0 + 500.0
+    assert [entry["event"] for entry in logs] == ["clock_set_back"]
+
+
+def test_a_clock_that_goes_on_moves_no_retry(desk):
+    """A few seconds are left alone, here as while it runs."""
+    retried = desk.sending()
+    desk.run(desk.deferral(retried, due_at=desk.now + 30.0))
+    due_at = desk.job_row(retried)["due_at"]
+
+    for now in (desk.now - 4.0, desk.now, desk.now + 10.0):
+        desk.run(Sweep("", now))
+
+    assert desk.job_row(retried)["due_at"] == due_at
+
+
 def test_sweeping_covers_all_lanes_and_spares_what_waits(desk):
     """Only rows with an intent are touched, in every channel."""
     desk.sending()
