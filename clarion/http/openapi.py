@@ -229,7 +229,7 @@ def _article(path: str, method: str, operation: dict[str, Any]) -> str:
     ]
     if "requestBody" in operation:
         rows.append(("body", ", ".join(operation["requestBody"]["content"]), _named(operation)))
-    answers = ", ".join(operation["responses"])
+    answers = ", ".join(sorted(operation["responses"]))
     return (
         f'<article id="{escape(operation["operationId"])}"><h2>{title}</h2>'
         f"<p>{escape(operation['summary'])}. Answers: {answers}.</p>{_table(rows)}</article>"

@@ -252,3 +252,9 @@ async def test_the_page_names_every_address_and_loads_nothing(served):
     for endpoint in ENDPOINTS:
         assert f"{endpoint.method} {endpoint.path}" in page.text
     assert json.loads((await served.get("/openapi.json")).text)["openapi"].startswith("3.1")
+    told = re.findall(r"Answers: ([\d, ]+)\.", answer.text)
+    assert told
+    for each in told:
+        assert each.split(", ") == sorted(each.split(", ")), (
+            "the answer that is hoped for comes first"
+        )
