@@ -20,8 +20,8 @@ Rows = Mapping[str, Any]
 
 ON_ITS_WAY_S = 2.0
 """From the last look at a pause, an expiry or a limit until the call: commits lie between."""
-WASTED = 100
-"""So many numbers of calls of one notification may come to nothing: refused, recalled, cut off."""
+WASTED = 20
+"""So many numbers may come to nothing before a call that is made: refused, recalled, cut off."""
 _UNTIL = {"pause": "resume", "disable": "enable"}
 
 _REDRIVEN = "SELECT notification_id FROM interventions"
@@ -71,10 +71,12 @@ def _check_cancels(
 
 def _check_wasted(world: Simulation, begun: Sequence[Beginning]) -> None:
     """Waiting costs nothing: no notification is offered and refused, again and again."""
-    made = Counter(each.id for each in begun)
-    for each in begun:
-        if each.number > made[each.id] + WASTED:
-            world.accuse(f"{each.id} used up {each.number} numbers for {made[each.id]} calls")
+    before = Counter[str]()
+    for each in sorted(begun, key=lambda each: each.number):
+        wasted = each.number - before[each.id] - 1
+        if wasted > WASTED:
+            world.accuse(f"{wasted} numbers of {each.id} came to nothing before {each.number}")
+        before[each.id] = each.number
 
 
 def _check_given_up(world: Simulation, connection: sqlite3.Connection) -> None:
