@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from clarion.actors.messages import LaneSnapshot
 from clarion.actors.runtime import Runtime
 from clarion.actors.supervisor_messages import ProviderSnapshot
+from clarion.domain.notification import Reason, Status
+from clarion.domain.outcome import Outcome
 from clarion.errors import ClarionError
 from clarion.service import Service
 from clarion.telemetry.metrics import Metrics
+
+_DEAD = (Reason.EXHAUSTED, Reason.PERMANENT, Reason.RECIPIENT, Reason.POISON)
 
 
 class Gauges:
@@ -23,6 +27,7 @@ class Gauges:
     async def refresh(self) -> None:
         """Ask the actors how they stand; what does not answer keeps its last value."""
         self._set_actors()
+        await self._set_storage()
         try:
             self._set_lanes(await self._service.queues())
             self._set_providers((await self._service.providers()).providers)
@@ -33,7 +38,15 @@ class Gauges:
     def _set_actors(self) -> None:
         for each in self._runtime.statistics():
             self._metrics.mailbox(each.name).set(each.mailbox)
+            self._metrics.actor_restarts(each.name)
         self._metrics.loop_lag().set(self._runtime.loop_lag_s)
+
+    async def _set_storage(self) -> None:
+        try:
+            is_writable = (await self._service.journal_snapshot()).is_writable
+        except ClarionError:
+            is_writable = False  # A silent Journal writes nothing either.
+        self._metrics.storage_writable().set(is_writable)
 
     def _set_lanes(self, lanes: Sequence[LaneSnapshot]) -> None:
         for lane in lanes:
@@ -46,8 +59,20 @@ class Gauges:
                 self._metrics.queue_jobs(lane.channel, state).set(n)
             self._metrics.queue_oldest(lane.channel).set(lane.oldest_at or 0.0)
             self._metrics.lane_held(lane.channel).set(lane.is_held)
+            self._begin_lane(lane.channel)
 
     def _set_providers(self, providers: Sequence[ProviderSnapshot]) -> None:
         for each in providers:
             self._metrics.bulkhead_in_flight(each.name).set(each.in_flight)
             self._metrics.bulkhead_slots(each.name).set(each.slots)
+            for outcome in Outcome:
+                self._metrics.provider_call(each.name, outcome)
+
+    def _begin_lane(self, channel: str) -> None:
+        """Show counters at zero: of one that appears at 500, `rate()` sees no increase."""
+        self._metrics.possible_duplicates(channel)
+        for status in Status:
+            if not status.is_live:
+                self._metrics.ended(channel, status)
+        for reason in _DEAD:
+            self._metrics.dead_letters(channel, reason)

@@ -184,9 +184,7 @@ class Metrics:
         self._calls = self._counter(
             "provider_calls", "Calls to a provider, by what they came to.", "provider", "outcome"
         )
-        self._retries = self._counter(
-            "retries", "Calls to a provider after the first attempt.", "provider"
-        )
+        self._retries = self._counter("retries", "Calls after the first attempt.", "provider")
         self._fallbacks = self._counter(
             "fallbacks", "Calls to a provider that is not its route's first.", "channel", "provider"
         )
@@ -233,9 +231,8 @@ class Metrics:
         self._in_flight = self._gauge("bulkhead_in_flight", "Slots in use.", "provider")
         self._slots = self._gauge("bulkhead_slots", "Slots that may be used now.", "provider")
         self._mailbox = self._gauge("actor_mailbox_messages", "Messages waiting.", "actor")
-        self._lag = self._gauge(
-            "event_loop_lag_seconds", "How late the event loop runs what is due."
-        )[()]
+        self._lag = self._gauge("event_loop_lag_seconds", "How late the event loop is.")[()]
+        self._writable = self._gauge("storage_writable", "1 while the store takes writes.")[()]
         self._pool = self._gauge("pool_connections", "Connections of a pool.", "pool", "state")
 
     # --- events ----------------------------------------------------------------------------
@@ -325,6 +322,10 @@ class Metrics:
     def loop_lag(self) -> Gauge:
         """Set how late the event loop runs, in seconds."""
         return self._lag
+
+    def storage_writable(self) -> Gauge:
+        """Set whether the store takes writes, and so whether anything can be accepted."""
+        return self._writable
 
     def pool_connections(self, pool: str, state: str) -> Gauge:
         """Set how many connections of a pool are in a state ("in_use", "idle")."""

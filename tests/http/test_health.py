@@ -12,6 +12,7 @@ from clarion.actors.messages import LaneSnapshot
 from clarion.actors.supervisor_messages import CircuitReport, ProviderSnapshot, SupervisorSnapshot
 from clarion.domain.outcome import Health
 from clarion.errors import StorageUnavailable, Unanswered
+from clarion.gauges import Gauges
 from clarion.http import health
 from clarion.http.health import State, checks, functions, worst
 from clarion.policies.routing import RouteState
@@ -229,6 +230,20 @@ async def test_a_full_disk_is_not_ready_and_not_healthy_and_alive(served, serve_
     assert whole.json["functions"]["accept"] == "fail"
     assert whole.json["functions"]["search"] == "pass"
     assert (await ailing.get("/livez")).status == 200
+
+
+@pytest.mark.parametrize("journal", [FULL, Unanswered("the journal did not answer")])
+async def test_a_store_that_takes_no_writes_is_in_the_metrics(served, serve_front, journal):
+    """Nothing is accepted then, and no other metric tells."""
+    service = Ailing(served.front.service, journal_snapshot=journal)
+    gauges = Gauges(service, served.engine.runtime, served.front.metrics)
+    ailing = await serve_front(replace(served.front, gauges=gauges))
+
+    well = await served.get("/metrics")
+    ill = await ailing.get("/metrics")
+
+    assert "clarion_storage_writable 1.0" in well.text
+    assert "clarion_storage_writable 0.0" in ill.text
 
 
 async def test_a_silent_part_does_not_hold_up_the_others(served, serve_front, monkeypatch):

@@ -102,12 +102,28 @@ async def test_metrics_are_of_the_moment_and_in_the_format_that_was_asked_for(se
     assert modern.text.endswith("# EOF\n")
 
 
+async def test_counters_are_there_at_zero_before_anything_happens(served):
+    """`rate()` and `increase()` see nothing of a counter that appears with what it counts."""
+    text = (await served.get("/metrics")).text
+
+    for sample in (
+        'clarion_dead_letters_total{channel="email",reason="exhausted"}',
+        'clarion_notifications_total{channel="email",status="unknown"}',
+        'clarion_possible_duplicates_total{channel="email"}',
+        'clarion_provider_calls_total{outcome="misconfigured",provider="outbox"}',
+        'clarion_actor_restarts_total{actor="queue:email"}',
+    ):
+        assert f"{sample} 0.0" in text
+
+
 async def test_metrics_are_shown_while_the_supervisor_is_busy(served, serve_front):
     """A scrape has to work best when something else does not."""
 
     class Silent:
         async def queues(self):
             raise Unanswered("nobody answers")
+
+        journal_snapshot = queues
 
     gauges = Gauges(Silent(), served.engine.runtime, served.front.metrics)
     silent = await serve_front(replace(served.front, gauges=gauges))

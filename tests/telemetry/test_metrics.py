@@ -106,6 +106,7 @@ EVENTS: list[tuple[str, dict[str, str], Callable[[Metrics], None]]] = [
         lambda m: m.mailbox("journal").set(1),
     ),
     ("clarion_event_loop_lag_seconds", {}, lambda m: m.loop_lag().set(1)),
+    ("clarion_storage_writable", {}, lambda m: m.storage_writable().set(1)),
     (
         "clarion_pool_connections",
         {"pool": "redis", "state": "idle"},
