@@ -152,6 +152,8 @@ class Breaker:
     def acquire(self) -> Permit:
         """Return leave for one call. Raises: CircuitOpen."""
         now = self._clock()
+        if self._state == "closed":  # Nearly always: no probe can hang, no time be over.
+            return self._permit(now)
         self._reopen_if_hung(now)
         if self._state == "open" and now >= self._retry_at:
             self._move("half_open")
@@ -162,13 +164,17 @@ class Breaker:
             raise CircuitOpen(self.name, wait_s)
         return permit
 
+    def _permit(self, now: float) -> Permit:
+        self._permits += 1
+        return Permit(self, self._generation, self._permits, now)
+
     def _admit(self, now: float) -> Permit | None:
         if self._state in ("open", "forced_open") or self._is_full():
             return None
-        self._permits += 1
+        permit = self._permit(now)
         if self._state == "half_open":
-            self._hangs_at[self._permits] = now + self.settings.half_open_timeout
-        return Permit(self, self._generation, self._permits, now)
+            self._hangs_at[permit.number] = now + self.settings.half_open_timeout
+        return permit
 
     def _is_full(self) -> bool:
         out = len(self._hangs_at)
@@ -182,13 +188,15 @@ class Breaker:
         if not permit.close():
             return False
         now = self._clock()
-        self._reopen_if_hung(now)
+        if self._hangs_at:
+            self._reopen_if_hung(now)
         is_in_time = permit.breaker is self and permit.generation == self._generation
         if is_in_time:
             self._record(permit, result, now)
         else:
             self._late_results += 1
-        self._announce()
+        if self._unheard:
+            self._announce()
         return is_in_time
 
     def result_of(self, error: BaseException | None) -> Result:
