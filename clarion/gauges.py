@@ -65,6 +65,7 @@ class Gauges:
         for each in providers:
             self._metrics.bulkhead_in_flight(each.name).set(each.in_flight)
             self._metrics.bulkhead_slots(each.name).set(each.slots)
+            self._metrics.retries(each.name)
             for outcome in Outcome:
                 self._metrics.provider_call(each.name, outcome)
 

@@ -111,6 +111,7 @@ async def test_counters_are_there_at_zero_before_anything_happens(served):
         'clarion_notifications_total{channel="email",status="unknown"}',
         'clarion_possible_duplicates_total{channel="email"}',
         'clarion_provider_calls_total{outcome="misconfigured",provider="outbox"}',
+        'clarion_retries_total{provider="outbox"}',
         'clarion_actor_restarts_total{actor="queue:email"}',
     ):
         assert f"{sample} 0.0" in text
