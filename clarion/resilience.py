@@ -80,22 +80,14 @@ class Breaker(circuit.Breaker):
         self._ignore = ignore
         metrics.circuit_state(name, _STATE_NUMBER["closed"])
 
-    def acquire(self) -> Permit:
-        """Return leave for one call; settle it, best by `with`. Raises: CircuitOpen."""
-        try:
-            return super().acquire()
-        except CircuitOpen:
-            metrics.circuit_rejected(self.name)
-            raise
+    def _on_rejected(self) -> None:
+        metrics.circuit_rejected(self.name)
 
-    def settle(self, permit: Permit, result: Result) -> bool:
-        """Take the result of a permit; return whether it counted."""
-        is_counted = super().settle(permit, result)
-        if is_counted and result == "success":
+    def _on_counted(self, result: Result) -> None:
+        if result == "success":
             metrics.circuit_succeeded(self.name)
-        elif is_counted and result == "failure":
+        elif result == "failure":
             metrics.circuit_failed(self.name)
-        return is_counted
 
     def result_of(self, error: BaseException | None) -> Result:
         """Say what a call that ended with `error` (None: plainly) came to."""

@@ -161,6 +161,7 @@ class Breaker:
         wait_s = self._wait_s(now)
         self._announce()
         if permit is None:
+            self._on_rejected()
             raise CircuitOpen(self.name, wait_s)
         return permit
 
@@ -193,6 +194,7 @@ class Breaker:
         is_in_time = permit.breaker is self and permit.generation == self._generation
         if is_in_time:
             self._record(permit, result, now)
+            self._on_counted(result)
         else:
             self._late_results += 1
         if self._unheard:
@@ -239,6 +241,12 @@ class Breaker:
                 pass
             case _:
                 assert_never(result)
+
+    def _on_rejected(self) -> None:
+        """Hear of a call that is rejected: for subclasses, must not raise."""
+
+    def _on_counted(self, result: Result) -> None:
+        """Hear of a result that counted: for subclasses, must not raise."""
 
     # --- time ------------------------------------------------------------------------------
 
