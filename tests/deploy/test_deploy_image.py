@@ -150,7 +150,7 @@ class Image:
         return {
             str(each): each.lstat().st_mtime
             for each in self.root.rglob("*")
-            if not each.is_relative_to(volume) and each != volume
+            if not each.is_relative_to(volume) and "__pycache__" not in each.parts
         }
 
 
