@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
@@ -13,7 +15,15 @@ _RFC3339 = re.compile(
 
 def rfc3339(at: float) -> str:
     """Write an instant as RFC 3339 text: UTC, milliseconds, `Z`."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    second = math.floor(at)
+    carried, micros = divmod(round((at - second) * 1_000_000), 1_000_000)
+    return f"{_second(second + carried)}.{micros // 1000:03d}Z"
+
+
+# Most instants are of the present: their text but for the milliseconds is made once a second.
+@lru_cache(maxsize=64)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()[:-6]
 
 
 def parse_instant(value: object) -> float:

@@ -44,6 +44,9 @@ def require_type(request: web.Request, types: frozenset[str]) -> str:
     A body without any is refused too: a page may have a browser send it anywhere.
     """
     given = request.headers.get("Content-Type")
+    if given in types and "Content-Encoding" not in request.headers:
+        # Nearly always; the rest has parameters to be parsed, or is to be refused.
+        return given
     found = request.content_type if given else ""
     if found not in types:
         wanted = " or ".join(sorted(types))
@@ -165,7 +168,7 @@ def parse(body: bytes) -> Any:
     value, end, fault = _scan(text, start)
     if fault is not None:
         raise ValueError(fault)
-    if _skip(text, end) < len(text):
+    if end < len(text) and _skip(text, end) < len(text):
         raise ValueError(f"something follows the JSON at character {end}")
     return value
 

@@ -43,7 +43,12 @@ _BUSY = Problem(
 class Connection(web.RequestHandler):
     """One connection, with a limit to everything it may wait for."""
 
-    __slots__ = ()
+    __slots__ = ("_is_answering", "_overdue")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_answering = False
+        self._overdue: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take it in, or turn it away where there are too many."""
@@ -61,16 +66,29 @@ class Connection(web.RequestHandler):
         if self.transport is not None:
             super().data_received(data)
 
+    def pause_writing(self) -> None:
+        """Note that the kernel takes no more for now; an answer's time starts then."""
+        super().pause_writing()
+        self._limit_answer()
+
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send the answer, or drop who does not read it in time."""
-        # A plain timer: `asyncio.timeout` costs three times as much, and this is for every answer.
-        overdue = asyncio.get_running_loop().call_later(WRITE_S, self._drop)
+        self._is_answering = True
+        self._limit_answer()
         try:
             return await super().finish_response(request, resp, start_time)
         finally:
-            overdue.cancel()
+            self._is_answering = False
+            if self._overdue is not None:
+                self._overdue.cancel()
+                self._overdue = None
+
+    def _limit_answer(self) -> None:
+        # Nearly every answer is taken at once, and costs no timer; streams have their own limits.
+        if self._is_answering and self.writing_paused and self._overdue is None:
+            self._overdue = asyncio.get_running_loop().call_later(WRITE_S, self._drop)
 
     def _drop(self) -> None:
         """Cut off who does not read; a mere close would wait for the reader, too."""

@@ -19,9 +19,9 @@ _current: ContextVar[str] = ContextVar("correlation_id", default="")
 
 def begin(request: web.BaseRequest, new_id: Callable[[], str]) -> str:
     """Take over the id that a request brings, or make one, and put it into the log's lines."""
-    given = request.headers.get(HEADER, "")
+    given = request.headers.get(HEADER)
     # One that is none is replaced: what is there for tracing must not fail a request.
-    found = given if _ID.fullmatch(given) else new_id()
+    found = given if given and _ID.fullmatch(given) else new_id()
     _current.set(found)
     bind_correlation(found)
     return found

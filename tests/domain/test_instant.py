@@ -69,3 +69,16 @@ def test_what_is_written_reads_as_the_same_millisecond(milliseconds: int) -> Non
     assert text.endswith("Z")
     assert len(text) == 24
     assert round(parse_instant(text) * 1000) in (milliseconds, milliseconds - 1)
+
+
+@given(st.integers(-2_208_988_800_000, 7_258_118_399_999))
+def test_an_instant_is_written_as_the_calendar_has_it(ms: int) -> None:
+    """To the millisecond, before the epoch too: from 1900 to 2199, where floats are that fine."""
+    at = ms / 1000
+
+    text = rfc3339(at)
+
+    seconds, millis = divmod(ms, 1000)
+    calendar = datetime.fromtimestamp(seconds, UTC).strftime("%m-%dT%H:%M:%S")
+    assert text.endswith(f"-{calendar}.{millis:03d}Z")
+    assert int(text[:4]) == datetime.fromtimestamp(seconds, UTC).year

@@ -91,6 +91,58 @@ async def _ask_for_ever(writer):
         await writer.drain()
 
 
+async def test_an_answer_that_is_taken_at_once_costs_no_timer(served, serve_front, monkeypatch):
+    """The time of an answer starts where the kernel takes no more of it."""
+    delays_s = []
+    loop = asyncio.get_running_loop()
+    call_later = loop.call_later
+
+    def record(delay_s, *call, **context):
+        delays_s.append(delay_s)
+        return call_later(delay_s, *call, **context)
+
+    monkeypatch.setattr(loop, "call_later", record)
+    monkeypatch.setattr(connection, "WRITE_S", 54.321)
+    plain = await serve_front(served.front)
+
+    assert (await plain.get("/livez")).status == 200
+    assert 54.321 not in delays_s
+
+
+async def test_a_stream_that_is_not_read_has_the_limit_of_its_handler(monkeypatch):
+    """Its writer decides for how long it waits; the time of an answer is for what is finished."""
+    monkeypatch.setattr(connection, "WRITE_S", 0.05)
+    ended = asyncio.get_running_loop().create_future()
+
+    async def stream(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            async with asyncio.timeout(0.5):
+                while True:
+                    await response.write(bytes(65536))
+        except Exception as error:
+            ended.set_result(error)
+        response.force_close()
+        return response
+
+    app = web.Application()
+    app.router.add_get("/", stream)
+    runner = connection.Runner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        _, writer = await asyncio.open_connection(*runner.addresses[0])
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        async with asyncio.timeout(20):
+            found = await ended
+        writer.transport.abort()
+    finally:
+        await runner.cleanup()
+
+    assert isinstance(found, TimeoutError)
+
+
 async def test_pipelined_requests_are_answered_in_order(served):
     """Two requests in one packet, two answers."""
     answer = await served.raw(
