@@ -48,7 +48,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 P = ParamSpec("P")
 
-_clock = SystemClock().monotonic
+_clock = SystemClock.monotonic
 _rng = random.Random().random  # noqa: S311 - spreads waits, keeps no secrets
 _STATE_NUMBER: dict[CircuitState, int] = {
     "closed": 0, "disabled": 0, "half_open": 1, "open": 2, "forced_open": 2,
@@ -117,12 +117,16 @@ class Breaker(circuit.Breaker):
         all the same). A time-out that is to count belongs inside `func`: one around this call is
         the caller's cancellation. Raises: CircuitOpen, before `func` is called; what `func` raises.
         """
-        with self.acquire() as permit:
+        permit = self.acquire()
+        try:
             result = func(*args, **kwargs)
             value: T = await result if inspect.isawaitable(result) else result
-            if failure_if is not None and failure_if(value):
-                permit.failure()
-            return value
+            is_failure = failure_if is not None and failure_if(value)
+        except BaseException as error:  # whatever ends the call: its permit is settled
+            self.settle(permit, self.result_of(error))
+            raise
+        self.settle(permit, "failure" if is_failure else "success")
+        return value
 
 
 def _hearing(name: str, on_change: Callable[[str, str], object] | None) -> OnChange:
