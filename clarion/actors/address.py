@@ -216,7 +216,7 @@ class Address:
 
     async def _serve(self) -> None:
         await self._redeliver()
-        take = self.mailbox.take
+        take, time = self.mailbox.take, self.loop.time
         while not self._stops:
             for _ in range(FAIR_SHARE):
                 envelope = take()
@@ -225,7 +225,7 @@ class Address:
                     await self.mailbox.wait()
                     continue
                 reply = envelope.reply_to
-                if reply is not None and reply.is_void(self.loop.time()):
+                if reply is not None and reply.is_void(time()):
                     continue
                 waiting = self._handle(envelope)
                 if waiting is not None:

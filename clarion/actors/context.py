@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 class Ref:
     """How everyone else reaches an actor: valid for as long as the address is, over crashes."""
 
-    __slots__ = ("_address", "_put", "name")
+    __slots__ = ("_address", "_put", "_runtime", "_watch", "name")
 
     def __init__(self, address: Address) -> None:
         self.name = address.name
         self._address = address
+        self._runtime = address.runtime
         self._put = address.mailbox.put
+        self._watch = address.runtime.deadlines.watch
 
     def __repr__(self) -> str:
         return f"<Ref {self.name}>"
@@ -53,16 +55,16 @@ class Ref:
         `timeout_s` None means the runtime's default; inside a handler the deadline of the ask in
         hand bounds it. ActorDead and MailboxFull fail the reply, nothing is raised here.
         """
-        runtime = self._address.runtime
-        reply = Reply(runtime.ask_timeout_s if timeout_s is None else timeout_s)
-        reply.question = (self.name, type(message))
+        runtime = self._runtime
+        limit_s = runtime.ask_timeout_s if timeout_s is None else timeout_s
+        reply = Reply(limit_s, (self.name, type(message)))
         try:
             self._put(Envelope(message, reply))
         except (ActorError, MailboxFull) as error:
             reply.set_exception(error)
             return reply
         if runtime.is_own_thread():  # from elsewhere, its time starts when it gets to the loop
-            runtime.deadlines.watch(reply, runtime.deadline_in_hand())
+            self._watch(reply, runtime.deadline_in_hand())
         return reply
 
 

@@ -20,6 +20,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from threading import get_ident
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -51,29 +52,31 @@ class Reply(pykka.Future[Any]):
     hand, from the first wait); None waits for as long as it takes.
     """
 
-    deadline: float | None = None
-    """Loop time at which the reply fails; None until it is known, or when there is none."""
-    question: tuple[str, type] | None = None
-    """(name of the actor, type of the message), for the error texts."""
+    # Slots without defaults of the class: asks are hot, and a default beside an attribute of the
+    # instance keeps the interpreter from its fast ways to read either.
+    __slots__ = (
+        "_callbacks", "_error", "_hook", "_traceback", "_value",
+        "deadline", "done", "question", "timeout_s",
+    )  # fmt: skip
 
-    # Class attributes, so that making a reply sets one attribute only (asks are hot).
-    _is_done = False
-    _value: Any = None
-    _error: BaseException | None = None
-    _traceback: TracebackType | None = None
-    _callbacks: list[Callable[[], None]] | None = None
-    _hook: Callable[[float | None], Any] | None = None
-
-    def __init__(self, timeout_s: float | None = None) -> None:
+    def __init__(
+        self, timeout_s: float | None = None, question: tuple[str, type] | None = None
+    ) -> None:
+        """`question` is (name of the actor, type of the message), for the error texts."""
         self.timeout_s = timeout_s
+        self.question = question
+        self.deadline: float | None = None
+        """Loop time at which the reply fails; None until it is known, or when there is none."""
+        self.done = False
+        """Whether nothing can change the outcome any more; to be read only."""
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._traceback: TracebackType | None = None
+        self._callbacks: list[Callable[[], None]] | None = None
+        self._hook: Callable[[float | None], Any] | None = None
 
     def __repr__(self) -> str:
-        return f"<Reply {'done' if self._is_done else 'pending'}>"
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing can change the outcome any more."""
-        return self._is_done
+        return f"<Reply {'done' if self.done else 'pending'}>"
 
     def set(self, value: Any = None) -> None:
         """Answer, from any thread; dropped if the reply is done, expired or abandoned."""
@@ -85,9 +88,9 @@ class Reply(pykka.Future[Any]):
 
     def _settle(self, value: Any, error: BaseException | None) -> None:
         with _settling:
-            if self._is_done:
+            if self.done:
                 return
-            self._value, self._error, self._is_done = value, error, True
+            self._value, self._error, self.done = value, error, True
             if error is not None:
                 self._traceback = error.__traceback__
             callbacks, self._callbacks = self._callbacks, None
@@ -96,7 +99,7 @@ class Reply(pykka.Future[Any]):
 
     def expire(self) -> None:
         """Fail with `AskTimeout` unless there is an answer."""
-        if not self._is_done:
+        if not self.done:
             self._settle(None, self._timed_out(self.timeout_s))
 
     def _timed_out(self, limit_s: float | None) -> TimedOut:
@@ -108,14 +111,14 @@ class Reply(pykka.Future[Any]):
 
     def is_void(self, now: float) -> bool:
         """Say whether nobody waits any more at loop time `now`; a passed deadline expires it."""
-        if not self._is_done and self.deadline is not None and self.deadline <= now:
+        if not self.done and self.deadline is not None and self.deadline <= now:
             self.expire()
-        return self._is_done
+        return self.done
 
     def add_done_callback(self, callback: Callable[[], None]) -> None:
         """Call `callback` once done, in the thread that settles; at once if done already."""
         with _settling:
-            if not self._is_done:
+            if not self.done:
                 if self._callbacks is None:
                     self._callbacks = []
                 self._callbacks.append(callback)
@@ -140,7 +143,7 @@ class Reply(pykka.Future[Any]):
             # A composed future (pykka's map, join, stop ...) can only be waited for by blocking.
             loop = asyncio.get_running_loop()
             return (yield from loop.run_in_executor(None, self.get))
-        if not self._is_done:
+        if not self.done:
             yield from self._wait()
         return self._outcome()
 
@@ -170,7 +173,7 @@ class Reply(pykka.Future[Any]):
         with _settling:
             if self._callbacks is not None and callback in self._callbacks:
                 self._callbacks.remove(callback)
-            is_last = not self._is_done and not self._callbacks
+            is_last = not self.done and not self._callbacks
         if abandon and is_last:
             self._settle(None, TimedOut("the reply was abandoned by its last waiter"))
 
@@ -184,9 +187,9 @@ class Reply(pykka.Future[Any]):
         Raises: AskTimeout; WouldDeadlock on a thread that runs an event loop; whatever the
         actor answered with.
         """
-        if self._hook is not None and not self._is_done:
+        if self._hook is not None and not self.done:
             self._settle(self._hook(timeout), None)
-        if not self._is_done:
+        if not self.done:
             self._block(timeout)
         return self._outcome()
 
@@ -201,7 +204,7 @@ class Reply(pykka.Future[Any]):
             return
         if is_final:
             self.expire()
-        elif not self._is_done:
+        elif not self.done:
             self._leave(answered.set, abandon=False)
             raise self._timed_out(limit_s)
 
@@ -227,19 +230,15 @@ class _Waker:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._thread = threading.get_ident()
+        self._thread = get_ident()
         self.future: asyncio.Future[None] = loop.create_future()
 
     def __call__(self) -> None:
-        if threading.get_ident() == self._thread:
-            self._wake()
-            return
-        # RuntimeError: the waiter's loop is closed, nobody is left to wake.
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._wake)
-
-    def _wake(self) -> None:
-        if not self.future.done():
+        if get_ident() != self._thread:
+            # RuntimeError: the waiter's loop is closed, nobody is left to wake.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self)
+        elif not self.future.done():
             self.future.set_result(None)
 
 
@@ -260,6 +259,7 @@ class Deadlines:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._time = loop.time
         self._queues: dict[float, deque[Reply]] = {}
 
     def watch(self, reply: Reply, latest: float | None = None) -> None:
@@ -267,13 +267,10 @@ class Deadlines:
         timeout_s = reply.timeout_s
         if timeout_s is None:
             return
-        now = self._loop.time()
+        now = self._time()
         if latest is not None and latest < now + timeout_s:
             timeout_s = max(0.0, latest - now)
         reply.deadline = now + timeout_s
-        self._enqueue(reply, timeout_s)
-
-    def _enqueue(self, reply: Reply, timeout_s: float) -> None:
         queue = self._queues.get(timeout_s)
         if queue is None:
             queue = self._queues[timeout_s] = deque()

@@ -8,9 +8,9 @@ known to the rest of Clarion is imported from here.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, TypeVar
 
 import structlog
@@ -62,7 +62,7 @@ class Runtime:
         self.on_crash = on_crash
         self.quarantine: deque[Quarantined] = deque(maxlen=QUARANTINE_SIZE)
         self._addresses: dict[str, Address] = {}
-        self._by_task: dict[asyncio.Task[Any], Address] = {}
+        self._by_task: dict[asyncio.Task[Any] | None, Address] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deadlines: Deadlines | None = None
         self._thread = 0
@@ -76,7 +76,7 @@ class Runtime:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._deadlines = Deadlines(self._loop)
-            self._thread = threading.get_ident()
+            self._thread = get_ident()
         return self._loop
 
     @property
@@ -87,13 +87,14 @@ class Runtime:
 
     def is_own_thread(self) -> bool:
         """Say whether the calling thread is the one of the actors."""
-        return threading.get_ident() == self._thread
+        return get_ident() == self._thread
 
     def deadline_in_hand(self) -> float | None:
         """Return the deadline (loop time) of the ask that the running handler answers."""
-        task = asyncio.current_task(self._loop)
-        address = self._by_task.get(task) if task is not None else None
-        reply = None if address is None else address.current_reply
+        address = self._by_task.get(asyncio.current_task(self._loop))
+        if address is None:
+            return None
+        reply = address.current_reply
         return None if reply is None else reply.deadline
 
     def note_task(self, task: asyncio.Task[Any], address: Address) -> None:
