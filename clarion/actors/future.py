@@ -20,6 +20,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from functools import partial
 from threading import get_ident
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -144,24 +145,22 @@ class Reply(pykka.Future[Any]):
             loop = asyncio.get_running_loop()
             return (yield from loop.run_in_executor(None, self.get))
         if not self.done:
-            yield from self._wait()
+            loop = asyncio.get_running_loop()
+            woken: asyncio.Future[None] = loop.create_future()
+            wake = partial(_wake, woken, loop, get_ident())
+            self.add_done_callback(wake)
+            timer = self._start_timer(loop)
+            try:
+                yield from woken
+            except asyncio.CancelledError:
+                self._leave(wake, abandon=True)
+                raise
+            finally:
+                if timer is not None:
+                    timer.cancel()
         return self._outcome()
 
     __iter__ = __await__
-
-    def _wait(self) -> Generator[Any, None, None]:
-        loop = asyncio.get_running_loop()
-        waker = _Waker(loop)
-        self.add_done_callback(waker)
-        timer = self._start_timer(loop)
-        try:
-            yield from waker.future
-        except asyncio.CancelledError:
-            self._leave(waker, abandon=True)
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
 
     def _start_timer(self, loop: asyncio.AbstractEventLoop) -> asyncio.TimerHandle | None:
         # Asks are watched by their runtime (`Deadlines`); only a reply made by hand needs this.
@@ -223,23 +222,14 @@ def _exception(found: BaseException | ExcInfo) -> BaseException:
     return error or RuntimeError("set_exception() without an exception")
 
 
-class _Waker:
-    """Wakes one waiter on its own loop, whichever thread settles the reply."""
-
-    __slots__ = ("_loop", "_thread", "future")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._thread = get_ident()
-        self.future: asyncio.Future[None] = loop.create_future()
-
-    def __call__(self) -> None:
-        if get_ident() != self._thread:
-            # RuntimeError: the waiter's loop is closed, nobody is left to wake.
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self)
-        elif not self.future.done():
-            self.future.set_result(None)
+def _wake(woken: asyncio.Future[None], loop: asyncio.AbstractEventLoop, thread: int) -> None:
+    """Wake one waiter on its own loop, which runs in `thread`, whoever settles the reply."""
+    if get_ident() != thread:
+        # RuntimeError: the waiter's loop is closed, nobody is left to wake.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(_wake, woken, loop, thread)
+    elif not woken.done():
+        woken.set_result(None)
 
 
 async def forward(future: pykka.Future[Any], reply: Reply) -> None:
