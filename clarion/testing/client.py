@@ -13,6 +13,7 @@ import aiohttp
 
 LIVE_STATUSES = frozenset({"scheduled", "queued", "sending"})
 POLL_S = 0.02
+_STANDING = ("/v1/stats", "/v1/queues", "/v1/providers", "/health")
 
 
 class UnexpectedAnswer(AssertionError):
@@ -50,9 +51,10 @@ class ClarionClient:
 
     async def close(self) -> None:
         """Close the connections; the next request opens new ones."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        # Taken away first: a request that comes meanwhile would find a session that is closed.
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     async def request(
         self, method: str, path: str, *, json: Any = None, headers: Mapping[str, str] | None = None
@@ -100,6 +102,20 @@ class ClarionClient:
     async def health(self) -> ApiAnswer:
         """Return the answer of GET /health, which may be a 503."""
         return await self.request("GET", "/health")
+
+    async def standing(self) -> str:
+        """Return how the server says that it stands, a line each; what is silent says why.
+
+        For the words of a failure: whether a server stands still, or has nothing to do.
+        """
+        return "\n".join(await asyncio.gather(*map(self._tell, _STANDING)))
+
+    async def _tell(self, path: str) -> str:
+        try:
+            answer = await self.request("GET", path)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return f"{path}: {error!r}"
+        return f"{path}: {answer.status} {dumps(answer.body)}"
 
     async def metrics(self) -> str:
         """Return the text of GET /metrics."""

@@ -17,13 +17,15 @@ how often the named point is passed and at the n-th passage kill the process, wi
     close.*          before, after: the file is closed at the end of a shutdown
 
 COMMAND is one of `COMMANDS`. With `--unlit` passages count only from SIGUSR1 on: sent just before a
-SIGTERM it makes any point one of the drain.
+SIGTERM it makes any point one of the drain. Each passage that counts is a line on standard error:
+the log of a process that lived on says how far it came.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import resource
 import signal
@@ -94,18 +96,25 @@ class Fuse:
     def light(self, *_: object) -> None:
         """Count from now on; a handler of signals."""
         self.is_lit = True
+        self._tell("fuse_lit")
 
     def burns_at(self, point: str) -> bool:
         """Count a passage; say whether it is the one to die at."""
         if not self.is_lit or point != self._point:
             return False
         self._left -= 1
+        self._tell("point_passed")
         return self._left == 0
 
     def pass_by(self, point: str) -> None:
         """Count a passage, and die if it is the one."""
         if self.burns_at(point):
             die()
+
+    def _tell(self, event: str) -> None:
+        line = {"event": event, "point": self._point, "left": self._left}
+        # Not by the log: what that still holds in memory dies with the process.
+        os.write(sys.stderr.fileno(), f"{json.dumps(line)}\n".encode())
 
 
 def die() -> None:

@@ -68,8 +68,8 @@ class Taken:
         self._messages: dict[str, list[dict[str, str]]] = {}
 
     def note(self, id: str, message: dict[str, str]) -> None:
-        """Note a message; beyond `keep` ids the oldest is forgotten."""
-        self._messages.setdefault(id, []).append(message)
+        """Note a message; beyond `keep` ids the one whose last is oldest is forgotten."""
+        self._messages[id] = [*self._messages.pop(id, ()), message]
         if len(self._messages) > self._keep:
             del self._messages[next(iter(self._messages))]
 

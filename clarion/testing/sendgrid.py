@@ -230,7 +230,7 @@ class SendGridLookalike(Lookalike):
     def event(self, id: str, event: str, *, taken: int = -1, **more: Any) -> dict[str, Any]:
         """Make an event of a message; `taken` of the times it was taken, `more` further members.
 
-        Raises KeyError for a message that was never taken.
+        Raises KeyError for a message that was never taken, or so long ago that it is forgotten.
         """
         return {
             "event": event, "timestamp": int(self.now()),

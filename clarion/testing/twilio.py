@@ -173,8 +173,8 @@ class TwilioLookalike(Lookalike):
     ) -> Report:
         """Make the signed callback that a message is `event`; `taken` of the times it was taken.
 
-        `more` are further form fields. Raises KeyError for a message that was never taken, and
-        ValueError for one without StatusCallback.
+        `more` are further form fields. Raises KeyError for a message that was never taken, or so
+        long ago that it is forgotten, and ValueError for one without StatusCallback.
         """
         message = self._taken.find(id, taken)
         if not message["url"]:

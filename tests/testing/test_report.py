@@ -154,11 +154,12 @@ async def test_receipts_can_be_asked_for_from_another_process(heard):
 
 
 def test_what_was_taken_is_forgotten_from_its_oldest_end():
-    """A look-alike that runs for days keeps a bounded number."""
+    """A look-alike that runs for days keeps a bounded number: those that it took last."""
     taken = Taken(keep=2)
-    for id_ in ("a", "b", "c"):
-        taken.note(id_, {"id": id_})
+    for number, id_ in enumerate(("a", "b", "a", "c")):
+        taken.note(id_, {"number": str(number)})
 
-    assert taken.find("c", -1) == {"id": "c"}
+    assert [taken.find("a", at) for at in (0, 1)] == [{"number": "0"}, {"number": "2"}]
+    assert taken.find("c", -1) == {"number": "3"}
     with pytest.raises(KeyError):
-        taken.find("a", -1)
+        taken.find("b", -1)
