@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
+from itertools import islice
 
 import aiohttp
 import pytest
@@ -30,6 +32,8 @@ MINUTES = float(os.environ.get("CLARION_SOAK_MINUTES", "1"))
 ROUNDS = 50
 SOAK_ROUNDS = max(5, round(50 * MINUTES))
 ROUND_S = 20.0
+RECENT = 1000
+"""Receipts tell of the latest so many calls: a look-alike does not remember all that it took."""
 SLOTS = 8
 LATENCY_S = 0.02
 
@@ -61,8 +65,12 @@ class Oracle:
         self.provider = provider
         self.clarion = DyingProcess(directory)
         self.load = None
+        self.patience_s = ROUND_S
+        """How long a life may last once the fuse is lit."""
         self.flown = Counter()
         """Per id, at how many deaths a call of it was in flight."""
+        self.receipts = Counter()
+        """What the receipts of this round were answered."""
         self.at = "before the first round"
         self._order = [*self.rng.sample(MIGRATIONS, len(MIGRATIONS)), *self._later(rounds)]
 
@@ -114,13 +122,14 @@ class Oracle:
                 passage = self.rng.randint(1, 30) if point == "migration.inside" else 1
             self.at = f"round {number} of {len(self._order)}: {point} #{passage}, seed {SEED}"
             try:
-                await self._die(point, passage)
+                self._arm(point, passage)
+                await self._die(point)
                 self._hold_inquest()
             except (TimeoutError, RuntimeError) as error:
                 pytest.fail(f"{self.at}: {error}")
             self.provider.recover()
 
-    async def _die(self, point, passage):
+    def _arm(self, point, passage):
         if point in MIGRATIONS:
             for file in self.directory.glob("clarion.db*"):
                 file.unlink()
@@ -129,20 +138,30 @@ class Oracle:
         clarion.passage = passage
         is_start = point.startswith(("migration.", "sweep."))
         clarion.is_lit = is_start or (DRAIN not in point and self.rng.random() < 0.3)
+
+    async def _die(self, point):
+        clarion, before = self.clarion, len(self.load.accepted)
+        self.receipts.clear()
         clarion.spawn()
         try:
             if point == RANDOM:
                 await self._kill_soon()
             elif not clarion.is_lit:
                 await self._light(is_drain=DRAIN in point or point in AT_END)
-            lure = asyncio.create_task(self._lure(point))
-            try:
-                code = await clarion.wait_death(ROUND_S)
-            finally:
-                lure.cancel()
+            code = await self._wait_death(point)
+        except TimeoutError as error:
+            raise TimeoutError(f"{await self._standing(before)}\n{error}") from error
         finally:
             await clarion.kill()
         assert code in KILLED, f"{self.at}: exited with {code}\n{clarion.log[-4000:]}"
+
+    async def _standing(self, before):
+        """Tell whether it is the process that stands still, or those around it."""
+        return (
+            f"in this round {len(self.load.accepted) - before} were accepted and receipts answered"
+            f" {dict(self.receipts)}; the look-alike: {self.provider.ledger.outcomes},"
+            f" {self.provider.in_flight} in flight\n{await self.clarion.client.standing()}"
+        )
 
     async def _kill_soon(self):
         await asyncio.sleep(self.rng.uniform(0.0, 1.5))
@@ -152,12 +171,29 @@ class Oracle:
         """Let some work pass before passages count."""
         await self.clarion.wait_ready()
         enough = len(self.load.accepted) + self.rng.randint(1, 40)
-        async with asyncio.timeout(ROUND_S):
-            while len(self.load.accepted) < enough or not self.provider.ledger.in_flight:
-                await asyncio.sleep(0.005)
+        try:
+            async with asyncio.timeout(ROUND_S):
+                while len(self.load.accepted) < enough or not self.provider.ledger.in_flight:
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            raise TimeoutError(f"too little work passed in {ROUND_S} s") from None
         self.clarion.signal(signal.SIGUSR1)
         if is_drain:
             self.clarion.signal(signal.SIGTERM)
+
+    async def _wait_death(self, point):
+        """Lure it into its death; RuntimeError where that fails, TimeoutError where it lives on."""
+        lure = asyncio.create_task(self._lure(point))
+        death = asyncio.create_task(self.clarion.wait_death(self.patience_s))
+        try:
+            await asyncio.wait((lure, death), return_when=asyncio.FIRST_COMPLETED)
+            if lure.done():
+                raise RuntimeError(f"nothing lures it any more: {lure.exception()!r}")
+            return await death
+        finally:
+            lure.cancel()
+            death.cancel()
+            await asyncio.wait((lure, death))
 
     async def _lure(self, point):
         """Bring about what the point needs, until the process is dead."""
@@ -179,11 +215,22 @@ class Oracle:
             await self.clarion.client.request(method, path, json=body)
 
     async def _report(self):
-        sent = [id for id, body in self.load.accepted.items() if _is_repeatable(body)]
-        for id in self.rng.sample(sent, min(5, len(sent))):
-            if self.provider.delivered(id):
-                with suppress(aiohttp.ClientError, TimeoutError, OSError):
-                    await self.provider.report(id, self.rng.choice(["delivered", "bounce"]))
+        taken = self._taken_lately()
+        for id in self.rng.sample(taken, min(5, len(taken))):
+            self.receipts[await self._report_one(id)] += 1
+
+    def _taken_lately(self):
+        """Return what has a receipt to come; at most once has none, and so stays in doubt."""
+        lately = islice(reversed(self.provider.requests), RECENT)
+        ids = dict.fromkeys(seen.correlation_id for seen in lately if seen.is_delivered)
+        accepted = self.load.accepted
+        return [id for id in ids if id in accepted and _is_repeatable(accepted[id])]
+
+    async def _report_one(self, id):
+        try:
+            return await self.provider.report(id, self.rng.choice(["delivered", "bounce"]))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return type(error).__name__
 
     async def _end_life(self):
         with suppress(RuntimeError):
@@ -266,18 +313,25 @@ def _is_repeatable(body):
     return body.get("delivery") != "at_most_once"
 
 
-async def _consult(directory, rounds):
+@asynccontextmanager
+async def _oracle(directory, rounds):
     async with SendGridLookalike() as provider:
         oracle = Oracle(directory, provider, rounds)
         oracle.configure()
-        load = Load(oracle.clarion.url, oracle.order, is_keyed=True, pause_s=0.01)
         try:
-            async with load:
-                oracle.load = load
-                await oracle.run()
-            await oracle.settle_accounts()
+            async with Load(
+                oracle.clarion.url, oracle.order, is_keyed=True, pause_s=0.01
+            ) as oracle.load:
+                yield oracle
         finally:
             await oracle.clarion.aclose()
+
+
+async def _consult(directory, rounds):
+    async with _oracle(directory, rounds) as oracle:
+        await oracle.run()
+        await oracle.load.stop()
+        await oracle.settle_accounts()
 
 
 @pytest.mark.timeout(600)
@@ -291,3 +345,53 @@ async def test_no_promise_breaks_wherever_the_process_dies(tmp_path):
 async def test_no_promise_breaks_over_many_deaths(tmp_path):
     """The same for as many rounds as there is time for."""
     await _consult(tmp_path, SOAK_ROUNDS)
+
+
+# --- the oracle itself -----------------------------------------------------------------------
+
+
+async def test_a_lure_that_fails_is_not_taken_for_a_process_that_lives_on(tmp_path):
+    """A look-alike that cannot send a receipt fails the round, with its own words."""
+
+    async def forget(id, _event):
+        raise KeyError(f"{id} was not taken")
+
+    async with _oracle(tmp_path, ROUNDS) as oracle:
+        oracle.provider.report = forget
+        oracle._arm("receipt.after", 1)
+
+        with pytest.raises(RuntimeError, match="was not taken"):
+            await oracle._die("receipt.after")
+
+
+async def test_a_process_that_lives_on_says_how_it_stands(tmp_path):
+    """Whether it stands still, or has nothing to do: its own words, and of those around it."""
+    async with _oracle(tmp_path, ROUNDS) as oracle:
+        oracle.patience_s = 0.5
+        oracle._arm("accept.after", 1_000_000)
+        oracle.clarion.is_lit = False
+
+        with pytest.raises(TimeoutError) as caught:
+            await oracle._die("accept.after")
+
+    words = str(caught.value)
+    assert re.search(r"in this round [1-9]\d* were accepted and receipts answered \{\}", words)
+    assert '/v1/stats: 200 {"accepted": ' in words
+    assert '/v1/queues: 200 {"items": [{"channel": "email"' in words
+    assert '/v1/providers: 200 {"items": [{"name": "mail"' in words
+    assert '/health: 200 {"status": "pass"' in words
+    assert '{"event": "point_passed", "point": "accept.after", "left": 99' in words
+
+
+async def test_receipts_come_however_much_was_taken_in_earlier_rounds(tmp_path):
+    """A look-alike forgets what it took long ago, and sends no receipt of that."""
+    async with _oracle(tmp_path, ROUNDS) as oracle:
+        for id in (f"old{k}" for k in range(20_000)):
+            oracle.load.accepted[id] = {}
+            oracle.provider.deliveries[id] += 1
+            oracle.provider._taken.note(id, {"clarion_id": id})
+        oracle._arm("receipt.after", 3)
+
+        await oracle._die("receipt.after")
+
+        assert oracle.receipts[200] >= 2
