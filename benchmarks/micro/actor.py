@@ -1,8 +1,13 @@
-"""Messages: ask and tell, beside a thread per actor (pykka) and a bare asyncio.Queue."""
+"""Messages: ask and tell, beside a thread per actor (pykka) and a bare asyncio.Queue.
+
+Who asks a pykka actor is a thread that blocks, as its users have it: one that asks and waits, one
+that asks many times and then waits, or many threads. Tasks ask ours in the same three ways.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +20,8 @@ from clarion.actors.runtime import Actor, Ref, Runtime, handles
 from clarion.policies.clock import SystemClock
 
 STOP_S = 5.0
+MANY = 100
+"""Asks under way at a time, or callers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,28 @@ async def _our_asks() -> AsyncIterator[Repeat]:
 
 
 @asynccontextmanager
+async def _our_asks_under_way() -> AsyncIterator[Repeat]:
+    async with _our_actor() as ref:
+
+        async def repeat(count: int) -> None:
+            for _ in range(count // MANY):
+                for reply in [ref.ask(Add(1)) for _ in range(MANY)]:
+                    await reply
+
+        yield repeat
+
+
+@asynccontextmanager
+async def _our_callers() -> AsyncIterator[Repeat]:
+    async with _our_asks() as ask:
+
+        async def repeat(count: int) -> None:
+            await asyncio.gather(*(ask(count // MANY) for _ in range(MANY)))
+
+        yield repeat
+
+
+@asynccontextmanager
 async def _our_tells() -> AsyncIterator[Repeat]:
     async with _our_actor() as ref:
 
@@ -90,6 +119,38 @@ async def _pykka_asks() -> AsyncIterator[Repeat]:
     async def repeat(count: int) -> None:
         for _ in range(count):
             ref.ask(Add(1))
+
+    yield repeat
+    ref.stop()
+
+
+@asynccontextmanager
+async def _pykka_asks_under_way() -> AsyncIterator[Repeat]:
+    ref = PykkaSum.start()
+
+    async def repeat(count: int) -> None:
+        for _ in range(count // MANY):
+            for reply in [ref.ask(Add(1), block=False) for _ in range(MANY)]:
+                reply.get()
+
+    yield repeat
+    ref.stop()
+
+
+@asynccontextmanager
+async def _pykka_callers() -> AsyncIterator[Repeat]:
+    ref = PykkaSum.start()
+
+    def ask(count: int) -> None:
+        for _ in range(count):
+            ref.ask(Add(1))
+
+    async def repeat(count: int) -> None:
+        callers = [threading.Thread(target=ask, args=(count // MANY,)) for _ in range(MANY)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
 
     yield repeat
     ref.stop()
@@ -143,6 +204,57 @@ async def _queue_asks() -> AsyncIterator[Repeat]:
 
 
 @asynccontextmanager
+async def _queue_asks_under_way() -> AsyncIterator[Repeat]:
+    async with _queue() as inbox:
+        loop = asyncio.get_running_loop()
+
+        async def repeat(count: int) -> None:
+            for _ in range(count // MANY):
+                replies: list[asyncio.Future[int]] = [loop.create_future() for _ in range(MANY)]
+                for reply in replies:
+                    inbox.put_nowait((Add(1), reply))
+                for reply in replies:
+                    await reply
+
+        yield repeat
+
+
+@asynccontextmanager
+async def _queue_callers() -> AsyncIterator[Repeat]:
+    async with _queue_asks() as ask:
+
+        async def repeat(count: int) -> None:
+            await asyncio.gather(*(ask(count // MANY) for _ in range(MANY)))
+
+        yield repeat
+
+
+@asynccontextmanager
+async def _bare_asks() -> AsyncIterator[Repeat]:
+    """Two tasks that wake each other by a future each: the least that an answer can cost."""
+    loop = asyncio.get_running_loop()
+    question: asyncio.Future[asyncio.Future[int]] = loop.create_future()
+
+    async def answer() -> None:
+        nonlocal question
+        while True:
+            reply = await question
+            question = loop.create_future()
+            reply.set_result(1)
+
+    async def repeat(count: int) -> None:
+        for _ in range(count):
+            reply: asyncio.Future[int] = loop.create_future()
+            question.set_result(reply)
+            await reply
+
+    answering = asyncio.create_task(answer())
+    await asyncio.sleep(0)
+    yield repeat
+    answering.cancel()
+
+
+@asynccontextmanager
 async def _queue_tells() -> AsyncIterator[Repeat]:
     async with _queue() as inbox:
 
@@ -163,6 +275,23 @@ GROUPS = (
             Case(OURS, _our_asks),
             Case("pykka (thread)", _pykka_asks),
             Case("asyncio.Queue", _queue_asks),
+            Case("two bare futures", _bare_asks),
+        ),
+    ),
+    Group(
+        "ask an actor, a hundred questions under way",
+        (
+            Case(OURS, _our_asks_under_way),
+            Case("pykka (thread)", _pykka_asks_under_way),
+            Case("asyncio.Queue", _queue_asks_under_way),
+        ),
+    ),
+    Group(
+        "ask an actor, a hundred callers that each wait",
+        (
+            Case(OURS, _our_callers),
+            Case("pykka (thread)", _pykka_callers),
+            Case("asyncio.Queue", _queue_callers),
         ),
     ),
     Group(
