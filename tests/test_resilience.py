@@ -112,6 +112,20 @@ async def test_a_result_can_count_as_a_failure(make: Callable[..., Breaker]) -> 
     assert breaker.snapshot().state == "open"
 
 
+async def test_a_judgement_that_raises_counts_as_a_failure(make: Callable[..., Breaker]) -> None:
+    """What `failure_if` raises is raised, and the permit is settled all the same."""
+
+    def judge(_word: str) -> bool:
+        raise ValueError("not an answer of this service")
+
+    breaker = make()
+
+    with pytest.raises(ValueError, match="not an answer"):
+        await breaker.call(fine, failure_if=judge)
+
+    assert breaker.snapshot().failures == 1
+
+
 async def test_what_is_ignored_says_nothing(make: Callable[..., Breaker]) -> None:
     """An invalid request is not the service's failure; a bug in the predicate hides nothing."""
 
