@@ -37,7 +37,7 @@ from clarion.actors.provider import Desk, Provider
 from clarion.actors.queue import Queue
 from clarion.actors.redrive import Redriver
 from clarion.actors.retention import Retention
-from clarion.actors.runtime import CrashReport, Ref, Runtime
+from clarion.actors.runtime import Crash, CrashReport, Ref, Runtime
 from clarion.actors.supervisor_messages import ActorCrashed
 from clarion.domain.representation import represent_accepted
 from clarion.domain.submission import Rules
@@ -51,9 +51,10 @@ from clarion.policies.wall_clock import WallClockWatch
 from clarion.providers.base import Adapter
 from clarion.service import Service
 from clarion.settings import Settings, load
+from clarion.storage.backend import open_patiently, open_store
 from clarion.storage.command import Sweep
 from clarion.storage.reader import Reader
-from clarion.storage.store import SqliteStore, open_store
+from clarion.storage.store import Store
 from clarion.storage.writer import Done, Writer
 from clarion.supervisor import Supervisor
 from clarion.telemetry.metrics import Metrics
@@ -78,7 +79,7 @@ class Surroundings:
     random_bits: Callable[[int], int] = field(default_factory=lambda: random.Random().getrandbits)  # noqa: S311
     executor: Executor | None = None
     """Runs what would block the loop; None: each part has threads of its own."""
-    open_store: Callable[..., SqliteStore] = open_store
+    open_store: Callable[..., Store] = open_store
     make_writer: Callable[..., Writer] = Writer
     """The one that commits, from its own thread once it is started."""
     adapters: Mapping[str, Callable[[], Adapter]] = field(default_factory=dict)
@@ -111,13 +112,10 @@ class Engine:
         self._writer: Writer | None = None
         self._hung_check: asyncio.Task[None] | None = None
         self._store = around.open_store(blueprint.store_url(settings), now=self.clock.now)
-        self.reader = Reader(
-            blueprint.store_path(settings),
-            executor=around.executor,
-            monotonic=self.clock.monotonic,
-        )
+        snapshots = blueprint.snapshots(settings, self.clock)
+        self.reader = Reader(snapshots, executor=around.executor)
         self.service = self._make_service()
-        self.gauges = Gauges(self.service, self.runtime, self.metrics)
+        self.gauges = Gauges(self.service, self.reader, self.runtime, self.metrics)
 
     def _make_service(self) -> Service:
         return Service(
@@ -143,7 +141,7 @@ class Engine:
 
     async def start(self) -> None:
         """Open the store and start every actor. Raises: StoreLocked, StorageUnavailable."""
-        self._store.open()
+        await open_patiently(self._store, self.clock.monotonic)
         controls = await self.reader.controls()
         blueprint.remember_controls(self._memory, self.settings, controls, self.clock)
         self._writer = self._start_writer()
@@ -170,6 +168,7 @@ class Engine:
             on_done=self._committed,
             post=loop.call_soon_threadsafe,
             on_state=self._storage_changed,
+            on_doubt=self._reload_lanes,
             commit_seconds=self.metrics.commit_seconds().observe,
             batch_size=self.metrics.commit_batch_size().observe,
             monotonic=self.clock.monotonic,
@@ -182,6 +181,11 @@ class Engine:
 
     def _storage_changed(self, is_writable: bool, reason: str) -> None:
         self.runtime.ref("journal").tell(StorageChanged(is_writable, reason))
+
+    def _reload_lanes(self) -> None:
+        """Let every lane load what the disk has: it holds more than their memories know."""
+        for route in self._routes:
+            self._queue_of(route.channel).tell(Crash("a commit that was told as failed was made"))
 
     def _spawn(self, name: str, make: Callable[[], Any]) -> None:
         self.children.add(name)

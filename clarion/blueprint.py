@@ -27,7 +27,10 @@ from clarion.policies.verdict import Rules
 from clarion.providers.base import Adapter
 from clarion.providers.callback import ReceiptReader
 from clarion.providers.registry import adapter_class, receipt_reader
-from clarion.settings import SQLITE, ChannelSettings, ProviderSettings, Settings
+from clarion.settings import ChannelSettings, ProviderSettings, Settings
+from clarion.storage.backend import open_snapshots
+from clarion.storage.reader import Snapshots
+from clarion.storage.url import SQLITE, sqlite_path
 
 _FORCED = {"open": "forced_open", "close": "disabled"}
 """An operator's word for a breaker -> the state that it restores."""
@@ -41,12 +44,24 @@ Controls = dict[tuple[str, str], tuple[str, str, float]]
 
 def store_url(settings: Settings) -> str:
     """Return the URL of the store; a relative SQLite path counts from the settings file."""
-    return SQLITE + str(store_path(settings))
+    path = store_path(settings)
+    return settings.storage.url if path is None else SQLITE + str(path)
 
 
-def store_path(settings: Settings) -> Path:
-    """Return the path of the database file."""
-    return settings.base_dir / settings.storage.url.removeprefix(SQLITE)
+def store_path(settings: Settings) -> Path | None:
+    """Return the path of the database file; None where the database is a server's."""
+    path = sqlite_path(settings.storage.url)
+    return None if path is None else settings.base_dir / path
+
+
+def snapshots(settings: Settings, clock: Clock) -> Snapshots:
+    """Return what reads beside the store."""
+    return open_snapshots(
+        store_url(settings),
+        least=settings.storage.pool_min,
+        most=settings.storage.pool_max,
+        monotonic=clock.monotonic,
+    )
 
 
 def routes(settings: Settings) -> list[RoutePlan]:

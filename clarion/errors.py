@@ -19,7 +19,7 @@
     │   ├── ActorDead              the actor stopped before it answered
     │   ├── AskTimeout             no answer within the deadline
     │   └── WouldDeadlock          a blocking wait on the event loop's own thread
-    └── StoreLocked                another process owns the database file
+    └── StoreLocked                another process writes to the database
 """
 
 from __future__ import annotations
@@ -136,4 +136,4 @@ class WouldDeadlock(ActorError):
 
 
 class StoreLocked(ClarionError):
-    """Another process owns the database file."""
+    """Another process writes to the database."""

@@ -39,9 +39,9 @@ from clarion.settings_table import (
     StorageSettings,
     Table,
 )
+from clarion.storage.url import url_fault
 
 DEFAULT_FILE = Path("settings.toml")
-SQLITE = "sqlite:///"
 
 _OUTBOX = {"kind": "outbox"}
 _DEFAULT_CHANNELS: dict[str, Any] = {"email": {}, "sms": {}}
@@ -230,18 +230,9 @@ def _is_loopback(host: str) -> bool:
 def _check_storage(storage: StorageSettings, faults: Faults) -> None:
     # The URL itself is not repeated: it may hold a password.
     _check_pool("storage", storage, faults)
-    path = storage.url.removeprefix(SQLITE)
-    if storage.url.startswith(("postgres://", "postgresql")):
-        faults.add(
-            "storage.url",
-            "PostgreSQL is not supported by this version yet: write sqlite:///clarion.db",
-        )
-    elif path == storage.url or path in ("", ":memory:") or not path.isprintable():
-        faults.add(
-            "storage.url",
-            "names no database that Clarion can use; write sqlite:///clarion.db (relative to this"
-            " file) or sqlite:////var/lib/clarion.db (absolute)",
-        )
+    fault = url_fault(storage.url)
+    if fault is not None:
+        faults.add("storage.url", fault)
 
 
 def _check_redis(redis: RedisSettings, faults: Faults) -> None:
@@ -315,5 +306,5 @@ def _check_credential(path: str, hook: HookTable, faults: Faults) -> None:
 
 
 __all__ = [
-    "SQLITE", "ChannelSettings", "Fault", "ProviderSettings", "Settings", "load",
+    "ChannelSettings", "Fault", "ProviderSettings", "Settings", "load",
 ]  # fmt: skip

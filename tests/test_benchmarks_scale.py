@@ -10,8 +10,8 @@ import pytest
 from benchmarks import scale
 from benchmarks.depth import backlog, store_cost
 from benchmarks.depth.backlog import Shape
-from clarion.storage.connection import connect_reader
 from clarion.storage.recount import recount
+from clarion.storage.sqlite import connect_reader
 
 ROWS = 300
 

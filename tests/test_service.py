@@ -44,7 +44,8 @@ from clarion.service import Service
 from clarion.storage import command
 from clarion.storage.reader import Reader
 from clarion.storage.search import Filter
-from clarion.storage.store import SqliteStore
+from clarion.storage.sqlite_snapshots import SqliteSnapshots
+from clarion.storage.sqlite_store import SqliteStore
 from clarion.testing.clock import ManualClock
 
 MAIL = {"channel": "email", "to": "ada@example.com", "subject": "Hi", "text": "Hello"}
@@ -186,7 +187,7 @@ async def opened(path: Path) -> AsyncIterator[House]:
         runtime.spawn(f"queue:{channel}", lambda channel=channel: Lane(channel, house))
     runtime.spawn("supervisor", lambda: Office(house, SupervisorSnapshot((), {}, {})))
     runtime.spawn("journal", lambda: Office(house, JournalSnapshot(True, "", 0)))
-    reader = Reader(path)
+    reader = Reader(SqliteSnapshots(path))
     house.service = Service(
         refs=runtime.ref, reader=reader, clock=clock,
         rules=Rules(channels=frozenset({"email", "sms"})),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from clarion.domain.notification import JobState, Priority, Status
 from clarion.policies.identifier import floor_id
-from clarion.storage.store import SqliteStore
+from clarion.storage.sqlite_store import SqliteStore
 
 LANE = "email"
 """The lane that is measured."""

@@ -31,7 +31,7 @@ from clarion.domain.notification import (
 )
 from clarion.policies.identifier import IdSource
 from clarion.storage.command import Accept, Command, Intend, Refill, Settle
-from clarion.storage.store import SqliteStore
+from clarion.storage.sqlite_store import SqliteStore
 
 BATCH = 64
 """Notifications that share a commit."""

@@ -20,38 +20,44 @@ _LET_IT: Final = (
     " name another with storage.url"
 )
 
+_LET_US: Final = (
+    "start the database server, or mend storage.url, the user's rights or the network between"
+)
+
 LEAST_FREE_BYTES: Final = 256 * 1024 * 1024
 """Some hundred thousand notifications, and the journal that is written before the file."""
 _GIGABYTE: Final = 1_000_000_000
 
 
 def try_storage(settings: Settings) -> tuple[Finding, bool]:
-    """Return what was found, and whether another process, most likely a server, has the file."""
+    """Return what was found, and whether another process, most likely a server, has it."""
     from clarion import blueprint
-    from clarion.storage.store import open_store
+    from clarion.storage.backend import name_of, open_store
 
+    url, path = blueprint.store_url(settings), blueprint.store_path(settings)
+    if path is not None and not path.exists():
+        return _try_directory(path), False
+    name = name_of(url)
     try:
-        store = open_store(blueprint.store_url(settings))
-        path = blueprint.store_path(settings)
-        if not path.exists():
-            return _try_directory(path), False
+        store = open_store(url)
         try:
             store.open()
             store.probe()
         finally:
             store.close()
     except StoreLocked:
-        return Finding("storage", True, f"{path} is in use, most likely by a running Clarion"), True
+        return Finding("storage", True, f"{name} is in use, most likely by a running Clarion"), True
     except StorageUnavailable as error:
-        return Finding("storage", False, str(error), _LET_IT), False
+        fix = _LET_IT if path is not None else _LET_US
+        return Finding("storage", False, str(error), fix), False
     except ClarionError as error:
         # Of another version: the sentence goes on to what can be done.
         detail, _, fix = str(error).partition("; ")
         return Finding("storage", False, detail, fix or _LET_IT), False
     except Exception as error:
-        # SQLite's own errors, whose type is storage's secret.
+        # The database's own errors, whose type is storage's secret.
         return Finding("storage", False, _why_storage(error), "make room, or mend the disk"), False
-    return Finding("storage", True, f"{path} can be read and written"), False
+    return Finding("storage", True, f"{name} can be read and written"), False
 
 
 def _try_directory(path: Path) -> Finding:
@@ -67,7 +73,7 @@ def _try_directory(path: Path) -> Finding:
 
 
 def _why_storage(error: Exception) -> str:
-    from clarion.storage.store import storage_failure
+    from clarion.storage.failure import storage_failure
 
     return storage_failure(error) or f"{type(error).__name__}: {error}"
 
@@ -75,21 +81,16 @@ def _why_storage(error: Exception) -> str:
 def recount_all(settings: Settings) -> Finding:
     """Compare the counts with every stored row."""
     from clarion import blueprint
-    from clarion.storage.connection import connect_reader
-    from clarion.storage.recount import recount
+    from clarion.storage import backend
 
     path = blueprint.store_path(settings)
-    if not path.exists():
+    if path is not None and not path.exists():
         return Finding("counts", True, "nothing is stored yet")
     try:
-        connection = connect_reader(path)
-        try:
-            differences = recount(connection)
-        finally:
-            connection.close()
+        differences = backend.recount_all(blueprint.store_url(settings))
     except Exception as error:
-        # SQLite's own errors, whose type is storage's secret.
-        fix = "see what is said of the storage; a copy of the file can be compared elsewhere"
+        # The database's own errors, whose type is storage's secret.
+        fix = "see what is said of the storage; a copy of it can be compared elsewhere"
         return Finding("counts", False, f"cannot be compared: {_why_storage(error)}", fix)
     return _judge(differences)
 
@@ -105,10 +106,11 @@ def _judge(differences: Sequence[Difference]) -> Finding:
 
 
 def try_disk(settings: Settings) -> Finding:
-    """Tell how much room there is beside the database."""
+    """Tell how much room there is beside the database; a server's disk is not ours to see."""
     from clarion import blueprint
 
-    directory = _existing(blueprint.store_path(settings).parent)
+    path = blueprint.store_path(settings)
+    directory = _existing(settings.base_dir if path is None else path.parent)
     free = shutil.disk_usage(directory).free
     told = f"{free / _GIGABYTE:,.1f} GB free in {directory}"
     if free >= LEAST_FREE_BYTES:

@@ -13,8 +13,8 @@ from sqlalchemy import bindparam, select, text, tuple_, update
 
 from clarion.domain.redrive import DeadFilter
 from clarion.storage import schema
+from clarion.storage.database import Row
 from clarion.storage.redrive_command import DiscardDead, DiscardedRows
-from clarion.storage.row import Row, fetch
 from clarion.storage.schema import interventions, notifications
 from clarion.storage.statement import insert_row, prepare
 from clarion.storage.transaction import Transaction
@@ -102,7 +102,7 @@ class Scan:
             yield from self._matches(self._named(tx, self.wanted.ids))
             self.is_over = True
             return
-        rows = fetch(tx.connection, SCAN, (*self.place, self.until, SCANNED_AT_ONCE))
+        rows = tx.fetch(SCAN, (*self.place, self.until, SCANNED_AT_ONCE))
         yield from self._matches(rows)
         self.is_over = len(rows) < SCANNED_AT_ONCE
 
@@ -110,7 +110,7 @@ class Scan:
         _, last = self.place
         for id in ids:
             if id > last:
-                yield from fetch(tx.connection, FIND_DEAD, (id,))
+                yield from tx.fetch(FIND_DEAD, (id,))
 
     def _matches(self, rows: Iterable[Row]) -> Iterator[str]:
         for at, id, channel, reason, provider, discarded_at in rows:

@@ -23,6 +23,7 @@ from clarion.storage.statement import (
     SCHEDULED,
     SENDING,
     TIMED,
+    Statement,
     prepare,
 )
 from clarion.storage.transaction import Transaction
@@ -30,7 +31,7 @@ from clarion.storage.transaction import Transaction
 _job = jobs.c
 
 
-def _intend(*states: ColumnElement[int]) -> str:
+def _intend(*states: ColumnElement[int]) -> Statement:
     doubled = case((_job.is_doubtful == ONE, ONE), else_=_job.possibly_duplicated)
     return prepare(
         update(jobs)

@@ -11,7 +11,8 @@ from clarion.policies.identifier import floor_id
 from clarion.storage import schema
 from clarion.storage.bulk import END_NOTIFICATIONS, INSERT_CALLS
 from clarion.storage.command import Cancel, CancelResult, Discard, EndedRow, Expire
-from clarion.storage.row import Row, call_row, counted_as, fetch, state_of
+from clarion.storage.database import Row
+from clarion.storage.row import call_row, counted_as, state_of
 from clarion.storage.schema import jobs, notifications
 from clarion.storage.statement import ONE, SENDING, ZERO, prepare
 from clarion.storage.transaction import Transaction
@@ -179,7 +180,7 @@ def end_as_poison(tx: Transaction, id: str, now: float) -> EndedRow | None:
 
 def _keep_call_out(tx: Transaction, id: str, now: float) -> None:
     """Keep a call that is out: its receipt has to find it, and no later one may have its number."""
-    for number, provider, since in fetch(tx.connection, FIND_CALL_OUT, (id,)):
+    for number, provider, since in tx.fetch(FIND_CALL_OUT, (id,)):
         record = ProviderCall(
             notification_id=id,
             number=number,

@@ -21,10 +21,20 @@ from clarion.storage.command import (
     Promote,
     Refill,
 )
+from clarion.storage.database import Row
 from clarion.storage.ending import end_as_poison
-from clarion.storage.row import Row, Undecodable, fetch, read_job
+from clarion.storage.row import Undecodable, read_job
 from clarion.storage.schema import controls, counts, flows, jobs, notifications
-from clarion.storage.statement import NULL, READY, SCHEDULED, TIMED, prepare
+from clarion.storage.statement import (
+    NULL,
+    READY,
+    SCHEDULED,
+    TIMED,
+    Statement,
+    greatest,
+    prepare,
+    total,
+)
 from clarion.storage.transaction import Transaction
 
 _job = jobs.c
@@ -106,7 +116,7 @@ LOAD_FLOWS = prepare(
 """channel -> priority, flow, last_vt."""
 
 LOAD_COUNTS = prepare(
-    select(counts.c.status, func.sum(counts.c.n))
+    select(counts.c.status, total(counts.c.n))
     .where(counts.c.channel == bindparam("channel"))
     .group_by(counts.c.status),
     "channel",
@@ -123,7 +133,7 @@ FIND_CONTROL = prepare(
 """kind, name -> value."""
 
 
-def _promote(state: object) -> str:
+def _promote(state: object) -> Statement:
     return prepare(
         update(jobs)
         .where(_job.id == bindparam("job_id"), _job.state == state)
@@ -145,7 +155,7 @@ BRING_FORWARD = prepare(
         _job.due_at > bindparam("now"),
         _job.state == TIMED,
     )
-    .values(due_at=func.max(_job.due_at - bindparam("by"), bindparam("now"))),
+    .values(due_at=greatest(_job.due_at - bindparam("by"), bindparam("now"))),
     "lane",
     "now",
     "by",
@@ -184,7 +194,7 @@ def load(tx: Transaction, command: Load) -> LoadedLane:
         rows, is_more = _ready_rows(tx, channel, priority, None, command.head)
         ready[priority] = _read(tx, rows, ended)
         is_spilled[priority] = is_more
-    sending = _read(tx, fetch(tx.connection, LOAD_SENDING, (channel,)), ended)
+    sending = _read(tx, tx.fetch(LOAD_SENDING, (channel,)), ended)
     timed, next_timer_at = _timers(tx, channel, command.timers_until, command.timers, ended)
     tx.flush()
     depth = _depth(tx, channel)
@@ -223,14 +233,14 @@ def _ready_rows(
     tx: Transaction, channel: str, priority: int, after: tuple[float, str] | None, limit: int
 ) -> tuple[list[Row], bool]:
     vt, id = after or (-math.inf, "")
-    rows = fetch(tx.connection, LOAD_READY, (channel, priority, vt, id, limit + 1))
+    rows = tx.fetch(LOAD_READY, (channel, priority, vt, id, limit + 1))
     return rows[:limit], len(rows) > limit
 
 
 def _timers(
     tx: Transaction, channel: str, until: float, limit: int, ended: list[EndedRow]
 ) -> tuple[list[Job], float | None]:
-    rows = fetch(tx.connection, LOAD_TIMED, (channel, until, limit))
+    rows = tx.fetch(LOAD_TIMED, (channel, until, limit))
     next_row = tx.execute(NEXT_TIMER, (channel, len(rows))).fetchone()
     return _read(tx, rows, ended), None if next_row is None else next_row[0]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 
 from sqlalchemy import bindparam, delete, exists, select, text
-from sqlalchemy.dialects import sqlite
 
 from clarion.domain.notification import Status
 from clarion.policies.identifier import floor_id
@@ -26,7 +25,7 @@ from clarion.storage.schema import (
     receipts,
     redrives,
 )
-from clarion.storage.statement import prepare
+from clarion.storage.statement import merge_row, prepare
 from clarion.storage.transaction import Transaction
 
 _record = notifications.c
@@ -67,18 +66,7 @@ DELETE_REDRIVES = prepare(
 )
 """instant."""
 
-_note = sqlite.insert(purged).values(
-    channel=bindparam("channel"), status=bindparam("status"), n=bindparam("delta")
-)
-NOTE_PURGED = prepare(
-    _note.on_conflict_do_update(
-        index_elements=[purged.c.channel, purged.c.status],
-        set_={"n": purged.c.n + _note.excluded.n},
-    ),
-    "channel",
-    "status",
-    "delta",
-)
+NOTE_PURGED = merge_row(purged, lambda old, new: {"n": old.n + new.n})
 """channel, status, how many."""
 
 

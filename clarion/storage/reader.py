@@ -12,26 +12,23 @@ import binascii
 import heapq
 import json
 import math
-import sqlite3
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import asdict
+from contextlib import AbstractContextManager, suppress
+from dataclasses import asdict, dataclass
 from itertools import groupby
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from clarion.domain.notification import Intervention, Notification, Reason, Status
 from clarion.domain.redrive import DeadFilter, Redrive
 from clarion.errors import Fault, InvalidNotification, StorageUnavailable
-from clarion.policies.clock import SystemClock
-from clarion.storage.connection import connect_reader, storage_failure
+from clarion.storage.database import Connection, Row
+from clarion.storage.failure import too_slow
 from clarion.storage.redrive import FIND_REDRIVE, LIST_REDRIVES, read_part
-from clarion.storage.row import Row, Undecodable, fetch, read_call, read_notification, read_receipt
+from clarion.storage.row import Undecodable, read_call, read_notification, read_receipt
 from clarion.storage.search import (
     CONTROLS,
     COUNTS,
@@ -54,36 +51,57 @@ T = TypeVar("T")
 
 Page = tuple[list[Notification], str | None]
 
-_CLOCK = SystemClock()
 _NEWEST = "~"
 """Sorts behind every id."""
 
-_STEPS_BETWEEN_CHECKS = 10_000
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """How a pool of connections stands."""
+
+    used: int
+    idle: int
+    waiting: int
+    """How many wait for a connection."""
+    waited_s: float
+    """How long all that ever waited did, together."""
+
+
+class Snapshots(Protocol):
+    """What gives connections to read from; used by many threads at once."""
+
+    def snapshot(self, timeout_s: float, /) -> AbstractContextManager[Connection]:
+        """Give a connection that shows one instant, for `timeout_s` seconds at most.
+
+        Raises StorageUnavailable where there is none, or the time is over.
+        """
+
+    def state(self) -> PoolState | None:
+        """Say how the connections stand; None where each thread has one of its own."""
+
+    def close(self) -> None:
+        """Close the connections."""
 
 
 class Reader:
     """Answers questions about what is stored; each call waits `timeout_s` at most.
 
     `executor` runs the queries (default: `threads` threads of its own). Raises
-    StorageUnavailable where the disk does not answer, or not in time.
+    StorageUnavailable where the store does not answer, or not in time.
     """
 
     def __init__(
         self,
-        path: str | Path,
+        snapshots: Snapshots,
         *,
         threads: int = 3,
         timeout_s: float = 5.0,
         executor: Executor | None = None,
-        monotonic: Callable[[], float] = _CLOCK.monotonic,
     ) -> None:
-        self._path = Path(path).absolute()
+        self._snapshots = snapshots
         self._timeout_s = timeout_s
-        self._monotonic = monotonic
         self._executor = executor or ThreadPoolExecutor(threads, "clarion-reader")
         self._is_executor_ours = executor is None
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
 
     async def get(self, id: str) -> Notification | None:
         """Return a notification as it stands now, with its calls; None if there is none."""
@@ -136,18 +154,18 @@ class Reader:
 
     async def redrive(self, id: str) -> Redrive | None:
         """Return a redrive as it stands now; None if there is none."""
-        rows = await self._ask(lambda connection: fetch(connection, FIND_REDRIVE, (id,)))
+        rows = await self._ask(lambda connection: connection.fetch(FIND_REDRIVE, (id,)))
         return Redrive(tuple(read_part(row) for row in rows)) if rows else None
 
     async def redrives(self, limit: int = 50) -> list[Redrive]:
         """Return the redrives, the latest first."""
-        rows = await self._ask(lambda connection: fetch(connection, LIST_REDRIVES, (limit,)))
+        rows = await self._ask(lambda connection: connection.fetch(LIST_REDRIVES, (limit,)))
         parts = [read_part(row) for row in rows]
         return [Redrive(tuple(each)) for _, each in groupby(parts, key=lambda part: part.id)]
 
     async def stats(self) -> dict[str, Any]:
         """Return the counts of one instant: `accepted` equals the sum of `by_status`."""
-        rows = await self._ask(lambda connection: connection.execute(COUNTS).fetchall())
+        rows = await self._ask(lambda connection: connection.run(COUNTS).fetchall())
         return _stats(rows)
 
     async def depth(self, channel: str) -> dict[str, int]:
@@ -158,93 +176,60 @@ class Reader:
 
     async def controls(self) -> dict[tuple[str, str], tuple[str, str, float]]:
         """Return the operators' decisions: (kind, name) -> (value, who, at)."""
-        rows = await self._ask(lambda connection: connection.execute(CONTROLS).fetchall())
+        rows = await self._ask(lambda connection: connection.run(CONTROLS).fetchall())
         return {(kind, name): (value, who, at) for kind, name, value, who, at in rows}
+
+    def pool_state(self) -> PoolState | None:
+        """Say how the pool of connections stands; None where there is none."""
+        return self._snapshots.state()
 
     def close(self) -> None:
         """Close the connections; queries that still run are given up."""
         if self._is_executor_ours:
             self._executor.shutdown(wait=True, cancel_futures=True)
-        for connection in self._connections:
-            connection.close()
-        self._connections.clear()
+        self._snapshots.close()
 
-    # --- on the reader's threads -----------------------------------------------------------
-
-    async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+    async def _ask(self, question: Callable[[Connection], T]) -> T:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await loop.run_in_executor(self._executor, self._answer, question)
         except TimeoutError as error:
-            raise StorageUnavailable(_too_slow(self._timeout_s)) from error
+            raise StorageUnavailable(too_slow(self._timeout_s)) from error
 
-    def _answer(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        deadline_at = self._monotonic() + self._timeout_s
-        try:
-            connection = self._connect()
-            connection.set_progress_handler(
-                lambda: self._monotonic() > deadline_at, _STEPS_BETWEEN_CHECKS
-            )
-            # One snapshot for all that one answer is made of.
-            connection.execute("BEGIN")
-            try:
-                return question(connection)
-            finally:
-                # Some errors end the transaction by themselves.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-        except sqlite3.DatabaseError as error:
-            raise StorageUnavailable(_why(error, self._timeout_s)) from error
-
-    def _connect(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = connect_reader(self._path)
-            self._connections.append(connection)
-        return connection
+    def _answer(self, question: Callable[[Connection], T]) -> T:
+        with self._snapshots.snapshot(self._timeout_s) as connection:
+            return question(connection)
 
 
-def _too_slow(timeout_s: float) -> str:
-    return f"the store did not answer within {timeout_s:g} s; narrow the search or try again"
-
-
-def _why(error: sqlite3.DatabaseError, timeout_s: float) -> str:
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
-        return _too_slow(timeout_s)
-    return f"the store cannot be read: {storage_failure(error) or error}"
-
-
-def _get(connection: sqlite3.Connection, id: str) -> Notification | None:
-    rows = fetch(connection, GET, (id,))
+def _get(connection: Connection, id: str) -> Notification | None:
+    rows = connection.fetch(GET, (id,))
     if not rows:
         return None
-    calls = tuple(read_call(row) for row in fetch(connection, GET_CALLS, (id,)))
-    told = [read_receipt(id, row) for row in fetch(connection, GET_RECEIPTS, (id,))]
+    calls = tuple(read_call(row) for row in connection.fetch(GET_CALLS, (id,)))
+    told = [read_receipt(id, row) for row in connection.fetch(GET_RECEIPTS, (id,))]
     told.sort(key=lambda receipt: receipt.received_at)
-    done = tuple(Intervention(*row) for row in connection.execute(GET_INTERVENTIONS, (id,)))
+    done = tuple(Intervention(*row) for row in connection.run(GET_INTERVENTIONS, (id,)))
     return _noticed(read_notification(rows[0], calls, tuple(told), done))
 
 
-def _channels(connection: sqlite3.Connection, ids: Collection[str]) -> dict[str, str]:
-    found = {id: connection.execute(FIND_CHANNEL, (id,)).fetchone() for id in ids}
+def _channels(connection: Connection, ids: Collection[str]) -> dict[str, str]:
+    found = {id: connection.run(FIND_CHANNEL, (id,)).fetchone() for id in ids}
     return {id: row[0] for id, row in found.items() if row is not None}
 
 
-def _find(connection: sqlite3.Connection, wanted: Filter, before: str, limit: int) -> Page:
+def _find(connection: Connection, wanted: Filter, before: str, limit: int) -> Page:
     rows = _found_rows(connection, wanted, before, limit + 1)
     next_cursor = _close_cursor([rows[limit - 1][0]]) if len(rows) > limit else None
     return _readable(rows[:limit]), next_cursor
 
 
-def _found_rows(
-    connection: sqlite3.Connection, wanted: Filter, before: str, limit: int
-) -> list[Row]:
+def _found_rows(connection: Connection, wanted: Filter, before: str, limit: int) -> list[Row]:
     is_by_status = wanted.to is None and wanted.reference is None and wanted.channel is None
     if not is_by_status or wanted.status is None or wanted.status.is_live:
         return _run(connection, wanted, before=before, limit=limit)
     # The index is by status and channel: one newest-first list per channel, merged.
-    channels = sorted({row[0] for row in connection.execute(COUNTS)})
+    channels = sorted({row[0] for row in connection.run(COUNTS)})
     lists = [
         _run(connection, Filter(wanted.status, channel), before=before, limit=limit)
         for channel in channels
@@ -253,7 +238,7 @@ def _found_rows(
     return list(merged)[:limit]
 
 
-def _run(connection: sqlite3.Connection, wanted: Filter, **page: object) -> list[Row]:
+def _run(connection: Connection, wanted: Filter, **page: object) -> list[Row]:
     given = _given(wanted)
     return _fetch(connection, search(frozenset(given), wanted.status), {**given, **page})
 
@@ -262,11 +247,11 @@ def _given(wanted: Filter) -> dict[str, Any]:
     return {name: value for name, value in asdict(wanted).items() if value is not None}
 
 
-def _fetch(connection: sqlite3.Connection, query: Search, values: dict[str, Any]) -> list[Row]:
-    return fetch(connection, query.sql, tuple(values[name] for name in query.names))
+def _fetch(connection: Connection, query: Search, values: dict[str, Any]) -> list[Row]:
+    return connection.fetch(query.statement, tuple(values[name] for name in query.names))
 
 
-def _dead(connection: sqlite3.Connection, wanted: Filter, before: list[Any], limit: int) -> Page:
+def _dead(connection: Connection, wanted: Filter, before: list[Any], limit: int) -> Page:
     given = _given(wanted)
     page = {"before_at": before[0], "before": before[1], "limit": limit + 1}
     rows = _fetch(connection, dead_letters(frozenset(given)), {**given, **page})
@@ -275,7 +260,7 @@ def _dead(connection: sqlite3.Connection, wanted: Filter, before: list[Any], lim
     return found, None if last is None else _close_cursor([last[8], last[0]])
 
 
-def _count_dead(connection: sqlite3.Connection, wanted: DeadFilter) -> dict[str, int]:
+def _count_dead(connection: Connection, wanted: DeadFilter) -> dict[str, int]:
     given = {name: value for name, value in asdict(wanted).items() if value is not None}
     questions = [given] if wanted.ids is None else [{"id": id} for id in wanted.ids]
     counted: Counter[str] = Counter()

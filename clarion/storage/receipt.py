@@ -14,8 +14,9 @@ from clarion.domain.notification import JobState, Status
 from clarion.domain.receipt import CallPlace, Receipt
 from clarion.policies.receipt import call_of, is_latest, moved
 from clarion.storage.command import Receive, Received
+from clarion.storage.database import Row
 from clarion.storage.ending import END_JOB, End, close
-from clarion.storage.row import Row, counted_as, fetch, state_of
+from clarion.storage.row import counted_as, state_of
 from clarion.storage.schema import jobs, notifications, provider_calls, receipts
 from clarion.storage.statement import insert_row, prepare
 from clarion.storage.transaction import Transaction
@@ -138,8 +139,8 @@ def _receive(tx: Transaction, receipt: Receipt, now: float) -> Received:
 
 def _standing(tx: Transaction, id: str) -> _Standing | None:
     """Return how it stands; None where there is none, or its row cannot be read."""
-    rows = fetch(tx.connection, FIND, (id,))
-    calls = [CallPlace(*each) for each in fetch(tx.connection, FIND_CALLS, (id,))]
+    rows = tx.fetch(FIND, (id,))
+    calls = [CallPlace(*each) for each in tx.fetch(FIND_CALLS, (id,))]
     try:
         return _read_standing(rows[0], calls) if rows else None
     except ValueError:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
+from clarion.storage.database import Connection
 from clarion.storage.row import counted_as
 from clarion.storage.schema import counts, jobs, notifications, purged
-from clarion.storage.statement import prepare
+from clarion.storage.statement import ROLLBACK, SNAPSHOT, prepare, total
 from clarion.storage.transaction import ACCEPTED
 
 COUNTED = prepare(
-    select(counts.c.channel, counts.c.status, func.sum(counts.c.n)).group_by(
+    select(counts.c.channel, counts.c.status, total(counts.c.n)).group_by(
         counts.c.channel, counts.c.status
     )
 )
@@ -41,19 +41,17 @@ class Difference:
     found: int
 
 
-def recount(connection: sqlite3.Connection) -> list[Difference]:
+def recount(connection: Connection) -> list[Difference]:
     """Count all rows, in one snapshot, and return where `counts` says otherwise.
 
     Reads every row: for a check, never for a hot path.
     """
-    connection.execute("BEGIN")
+    connection.run(SNAPSHOT)
     try:
-        counted = Counter(
-            {(channel, status): n for channel, status, n in connection.execute(COUNTED)}
-        )
+        counted = Counter({(channel, status): n for channel, status, n in connection.run(COUNTED)})
         found = _count_rows(connection)
     finally:
-        connection.execute("ROLLBACK")
+        connection.run(ROLLBACK)
     return [
         Difference(channel, status, counted[channel, status], found[channel, status])
         for channel, status in sorted(counted.keys() | found.keys())
@@ -61,15 +59,15 @@ def recount(connection: sqlite3.Connection) -> list[Difference]:
     ]
 
 
-def _count_rows(connection: sqlite3.Connection) -> Counter[tuple[str, str]]:
+def _count_rows(connection: Connection) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
-    for channel, state, n in connection.execute(LIVE):
+    for channel, state, n in connection.run(LIVE):
         found[channel, counted_as(state)] += n
-    for channel, status, n in connection.execute(ENDED):
+    for channel, status, n in connection.run(ENDED):
         found[channel, status] += n
-    for channel, n in connection.execute(ALL):
+    for channel, n in connection.run(ALL):
         found[channel, ACCEPTED] += n
-    for channel, status, n in connection.execute(PURGED):
+    for channel, status, n in connection.run(PURGED):
         found[channel, status] += n
         found[channel, ACCEPTED] += n
     return found

@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, select, text, update
 from clarion.domain.notification import Priority, Status
 from clarion.domain.redrive import DeadFilter, RedrivePart, RedriveState
 from clarion.storage import schema
+from clarion.storage.database import Row
 from clarion.storage.dead_letter import Place, Scan, first_place, keep_intervention, last_instant
 from clarion.storage.redrive_command import (
     BeginRedrive,
@@ -26,7 +27,7 @@ from clarion.storage.redrive_command import (
     ResolveResult,
 )
 from clarion.storage.revival import Return, revive
-from clarion.storage.row import Row, Undecodable
+from clarion.storage.row import Undecodable
 from clarion.storage.schema import notifications, redrives
 from clarion.storage.statement import NULL, insert_row, literal, prepare
 from clarion.storage.transaction import Transaction

@@ -12,10 +12,11 @@ from sqlalchemy import bindparam, exists, func, select, update
 
 from clarion.domain.notification import Job, JobState, Priority, Status
 from clarion.storage.bulk import INSERT_JOBS
+from clarion.storage.database import Row
 from clarion.storage.redrive_command import Revival
-from clarion.storage.row import Row, Undecodable, fetch, job_row, read_job
+from clarion.storage.row import Undecodable, job_row, read_job
 from clarion.storage.schema import notifications, provider_calls, receipts
-from clarion.storage.statement import NULL, ZERO, literal, prepare
+from clarion.storage.statement import NULL, ZERO, Statement, literal, prepare
 from clarion.storage.transaction import Transaction
 
 _record = notifications.c
@@ -37,7 +38,7 @@ FIND_ENDED = prepare(
 """id -> what a job is made of, the number of its last call, whether a provider told of it."""
 
 
-def _revive(status: Status) -> str:
+def _revive(status: Status) -> Statement:
     condition = _record.status == literal(f"'{status}'")
     return prepare(
         update(notifications)
@@ -84,7 +85,7 @@ def revive(tx: Transaction, id: str, comeback: Return) -> Job | None:
 
     Raises Undecodable for a record that no job can be made of.
     """
-    rows = fetch(tx.connection, FIND_ENDED, (id,))
+    rows = tx.fetch(FIND_ENDED, (id,))
     if not rows:
         return None
     job = _job_of(id, rows[0], comeback)

@@ -6,7 +6,6 @@ A row that cannot be read raises `Undecodable` with its id; whoever reads decide
 from __future__ import annotations
 
 import json
-import sqlite3
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -23,13 +22,13 @@ from clarion.domain.notification import (
     Reason,
     Status,
 )
+from clarion.storage.database import Row
 
-Row = tuple[Any, ...]
 K = TypeVar("K", bound=Enum)
 
 _FAULTS = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
-_MAX_COUNT = 2**31
+_MAX_COUNT = 2**31 - 1
 _STATUSES = frozenset(each.value for each in Status)
 
 
@@ -56,25 +55,6 @@ class Undecodable(Exception):
     def __init__(self, id: str) -> None:
         super().__init__(f"the stored row of {id} cannot be read")
         self.id = id
-
-
-def fetch(connection: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> list[Row]:
-    """Run a query and return its rows, even where a text is no UTF-8 (decoding it fails later)."""
-    try:
-        return connection.execute(sql, values).fetchall()
-    except sqlite3.OperationalError as error:
-        if "decode" not in str(error):
-            raise
-    # One spoilt text would otherwise hide every row of the answer.
-    connection.text_factory = _decode_leniently
-    try:
-        return connection.execute(sql, values).fetchall()
-    finally:
-        connection.text_factory = str
-
-
-def _decode_leniently(text: bytes) -> str:
-    return text.decode("utf-8", "surrogateescape")
 
 
 # --- to rows ---------------------------------------------------------------------------------
@@ -193,7 +173,7 @@ def _require_text(*texts: str | None) -> None:
 
 
 def _require_counts(*numbers: int) -> None:
-    # The next call is one more: where that is no 64 bits, no call of the lane could be intended.
+    # The next call is one more: where that is no 32 bits, no call of the lane could be intended.
     if not all(0 <= number < _MAX_COUNT for number in numbers):
         raise ValueError("a count was expected")
 

@@ -33,7 +33,7 @@ from clarion.storage.schema import (
     provider_calls,
     receipts,
 )
-from clarion.storage.statement import aside, literal, prepare
+from clarion.storage.statement import Statement, aside, literal, prepare, total
 
 _job = jobs.c
 _record = notifications.c
@@ -99,7 +99,7 @@ FIND_CHANNEL = prepare(select(_record.channel).where(_record.id == bindparam("id
 """id -> channel."""
 
 COUNTS = prepare(
-    select(counts.c.channel, counts.c.status, func.sum(counts.c.n)).group_by(
+    select(counts.c.channel, counts.c.status, total(counts.c.n)).group_by(
         counts.c.channel, counts.c.status
     )
 )
@@ -135,7 +135,7 @@ class Filter:
 class Search:
     """A statement and the names of the values that it takes, in order."""
 
-    sql: str
+    statement: Statement
     names: tuple[str, ...]
 
 

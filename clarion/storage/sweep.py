@@ -17,9 +17,10 @@ from clarion.policies.wall_clock import STEP_S
 from clarion.storage import schema
 from clarion.storage.bulk import INSERT_CALLS
 from clarion.storage.command import Sweep
+from clarion.storage.database import Row
 from clarion.storage.ending import End, end_as_poison, end_job
 from clarion.storage.lane import BRING_FORWARD
-from clarion.storage.row import Row, call_row
+from clarion.storage.row import call_row
 from clarion.storage.schema import counts, flows, jobs, notifications
 from clarion.storage.statement import NULL, ONE, READY, aside, prepare
 from clarion.storage.transaction import Transaction

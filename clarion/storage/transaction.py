@@ -7,65 +7,37 @@ So are rows whose fate nobody asks for (`bulk`), many in one statement.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import bindparam, func
-from sqlalchemy.dialects import sqlite
-
 from clarion.domain.notification import Job, JobState, Status
 from clarion.storage.bulk import GATHERED, INSERT_JOBS, INSERT_NOTIFICATIONS, Bulk
-from clarion.storage.row import Row, job_row, notification_row
+from clarion.storage.database import Connection, Row
+from clarion.storage.row import job_row, notification_row
 from clarion.storage.schema import counts, flows
-from clarion.storage.statement import prepare
+from clarion.storage.statement import greatest, merge_row, verbatim
 
 ACCEPTED = "accepted"
 """The row of `counts` that only grows: how many there ever were."""
 
-_count = sqlite.insert(counts).values(
-    node=bindparam("node"),
-    channel=bindparam("channel"),
-    status=bindparam("status"),
-    n=bindparam("delta"),
-)
-ADD_COUNT = prepare(
-    _count.on_conflict_do_update(
-        index_elements=[counts.c.node, counts.c.channel, counts.c.status],
-        set_={"n": counts.c.n + _count.excluded.n},
-    ),
-    "node",
-    "channel",
-    "status",
-    "delta",
-)
+ADD_COUNT = merge_row(counts, lambda old, new: {"n": old.n + new.n})
 """node, channel, status, delta."""
 
-_stamp = sqlite.insert(flows).values(
-    channel=bindparam("channel"),
-    priority=bindparam("priority"),
-    flow=bindparam("flow"),
-    last_vt=bindparam("vt"),
-)
-RAISE_FLOW = prepare(
-    _stamp.on_conflict_do_update(
-        index_elements=[flows.c.channel, flows.c.priority, flows.c.flow],
-        set_={"last_vt": func.max(flows.c.last_vt, _stamp.excluded.last_vt)},
-    ),
-    "channel",
-    "priority",
-    "flow",
-    "vt",
-)
+RAISE_FLOW = merge_row(flows, lambda old, new: {"last_vt": greatest(old.last_vt, new.last_vt)})
 """channel, priority, flow, vt."""
+
+SAVE = verbatim("SAVEPOINT together")
+TAKE_BACK = verbatim("ROLLBACK TO together")
+LET_GO = verbatim("RELEASE together")
 
 
 class Transaction:
     """What the commands of one batch share; owned by the writer's thread."""
 
-    def __init__(self, connection: sqlite3.Connection, node: str, now: Callable[[], float]) -> None:
+    def __init__(self, connection: Connection, node: str, now: Callable[[], float]) -> None:
         self.connection = connection
-        self.execute = connection.execute
+        self.execute = connection.run
+        self.fetch = connection.fetch
         self.now = now
         self._node = node
         self.is_read_only = False
@@ -103,11 +75,11 @@ class Transaction:
 
     def write_all(self, bulk: Bulk, rows: Sequence[Row]) -> bool:
         """Write the rows if each of them changes one; else nothing, and return False."""
-        self.execute("SAVEPOINT together")
+        self.execute(SAVE)
         is_complete = bulk.run(self.connection, rows) == len(rows)
         if not is_complete:
-            self.execute("ROLLBACK TO together")
-        self.execute("RELEASE together")
+            self.execute(TAKE_BACK)
+        self.execute(LET_GO)
         return is_complete
 
     def write_later(self, bulk: Bulk, row: Row) -> None:
@@ -144,10 +116,10 @@ class Transaction:
         self.write_rows()
         deltas = [(self._node, *pair, n) for pair, n in self._deltas.items() if n]
         if deltas:
-            self.connection.executemany(ADD_COUNT, deltas)
+            self.connection.run_many(ADD_COUNT, deltas)
         if self._stamps:
             stamps = [(*key, vt) for key, vt in self._stamps.items()]
-            self.connection.executemany(RAISE_FLOW, stamps)
+            self.connection.run_many(RAISE_FLOW, stamps)
         self.forget()
 
     def forget(self) -> None:

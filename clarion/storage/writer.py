@@ -27,7 +27,7 @@ import structlog
 from clarion.errors import StorageUnavailable
 from clarion.policies.clock import SystemClock
 from clarion.storage.command import Command, Load, LoadTimers, Refill
-from clarion.storage.connection import storage_failure
+from clarion.storage.failure import storage_failure
 
 log = structlog.get_logger(__name__)
 
@@ -65,9 +65,16 @@ class Store(Protocol):
     def probe(self) -> None:
         """Raise if nothing can be written."""
 
+    def take_doubt(self) -> bool:
+        """Say, once, whether a commit that was told as failed has been made after all."""
+
 
 def _ignore(_value: float) -> None:
     """Measure nothing."""
+
+
+def _nothing() -> None:
+    """Tell nobody."""
 
 
 def _is_read_in_vain(command: Command) -> bool:
@@ -80,8 +87,10 @@ class Writer:
 
     `post` carries a callable to the thread that `on_done` and `on_state` belong to
     (`loop.call_soon_threadsafe`). `on_state(False, reason)` says once that the disk fails,
-    `on_state(True, "")` that it works again. `retry_s` and `monotonic` are seconds;
-    `commit_seconds` and `batch_size` are told how each commit went, on the writer's thread.
+    `on_state(True, "")` that it works again; `on_doubt` before that, where a commit that was told
+    as failed turns out to have been made: then memory is behind the disk. `retry_s` and
+    `monotonic` are seconds; `commit_seconds` and `batch_size` are told how each commit went, on
+    the writer's thread.
     """
 
     def __init__(
@@ -91,6 +100,7 @@ class Writer:
         on_done: Callable[[list[Done]], None],
         post: Callable[[Callable[[], None]], object],
         on_state: Callable[[bool, str], None],
+        on_doubt: Callable[[], None] = _nothing,
         max_batch: int = 512,
         retry_s: float = 1.0,
         commit_seconds: Callable[[float], None] = _ignore,
@@ -101,6 +111,7 @@ class Writer:
         self._on_done = on_done
         self._post = post
         self._on_state = on_state
+        self._on_doubt = on_doubt
         self._max_batch = max_batch
         self._retry_s = retry_s
         self._commit_seconds = commit_seconds
@@ -311,6 +322,8 @@ class Writer:
             self._reason = storage_failure(error) or reason
             self._retry_at = self._monotonic() + self._retry_s
             return []
+        if self._store.take_doubt():
+            self._post_safely(self._on_doubt)
         kept, self._kept, self._reason = self._kept, [], ""
         done: list[Done] = []
         commands = iter(kept)

@@ -234,6 +234,7 @@ class Metrics:
         self._lag = self._gauge("event_loop_lag_seconds", "How late the event loop is.")[()]
         self._writable = self._gauge("storage_writable", "1 while the store takes writes.")[()]
         self._pool = self._gauge("pool_connections", "Connections of a pool.", "pool", "state")
+        self._pool_waited = self._gauge("pool_waited_seconds", "Spent waiting for one.", "pool")
 
     # --- events ----------------------------------------------------------------------------
 
@@ -330,6 +331,10 @@ class Metrics:
     def pool_connections(self, pool: str, state: str) -> Gauge:
         """Set how many connections of a pool are in a state ("in_use", "idle")."""
         return self._pool[pool, state]
+
+    def pool_waited(self, pool: str) -> Gauge:
+        """Set for how many seconds callers waited for connections, all together."""
+        return self._pool_waited[(pool,)]
 
     # --- scrapes ---------------------------------------------------------------------------
 

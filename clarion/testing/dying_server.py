@@ -46,7 +46,8 @@ from clarion.providers.base import Adapter, Outgoing, Wire
 from clarion.server import serve
 from clarion.settings import Settings, load
 from clarion.storage import command, redrive_command
-from clarion.storage.store import SqliteStore, open_store
+from clarion.storage.sqlite_store import SqliteStore
+from clarion.storage.url import SQLITE
 from clarion.telemetry.log import configure
 from clarion.testing.fast_loop import fast_loop
 
@@ -219,7 +220,7 @@ def surroundings(settings: Settings, fuse: Fuse) -> Surroundings:
     clock = SystemClock()
 
     def open_dying(url: str, **options: Any) -> SqliteStore:
-        return DyingStore(str(open_store(url, **options).path), fuse, **options)
+        return DyingStore(url.removeprefix(SQLITE), fuse, **options)
 
     def adapter(name: str) -> Adapter:
         inner = blueprint.adapter_maker(name, settings, clock)()

@@ -12,8 +12,8 @@ from typing import Any
 
 from clarion.domain.notification import Delivery, Reason, Status
 from clarion.service import Service
-from clarion.storage.connection import connect_reader
 from clarion.storage.recount import recount
+from clarion.storage.sqlite import connect_reader
 from clarion.testing.call_invariant import examine_calls
 from clarion.testing.simulated_receipt import GOOD
 from clarion.testing.simulation import Simulation

@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from clarion.storage import command
-from clarion.storage.connection import connect_writer, migrate
-from clarion.storage.store import SqliteStore
+from clarion.storage.sqlite import connect_writer, migrate
+from clarion.storage.sqlite_store import SqliteStore
 from clarion.testing.witness import Witness
 
 BETWEEN_COMMANDS = "between the commands of a batch"

@@ -25,7 +25,7 @@ from clarion.policies.retry import RetrySettings
 from clarion.policies.routing import RoutePlan
 from clarion.policies.verdict import Rules
 from clarion.policies.wall_clock import WallClockWatch
-from clarion.storage.store import SqliteStore
+from clarion.storage.sqlite_store import SqliteStore
 from clarion.storage.writer import Writer
 from clarion.telemetry.metrics import Metrics
 from clarion.testing import Crash

@@ -19,9 +19,10 @@ import pytest
 from clarion.app import Surroundings, running
 from clarion.domain.outcome import Answer, Outcome
 from clarion.settings import load
+from clarion.storage.backend import open_store
 from clarion.storage.command import Accept, AcceptedRow, Load, Sweep
 from clarion.storage.recount import recount
-from clarion.storage.store import SqliteStore, open_store
+from clarion.storage.sqlite_store import SqliteStore
 from clarion.testing import ScriptedProvider, settings_toml
 
 HEADER = 32

@@ -22,7 +22,7 @@ from clarion.cli.command import app
 from clarion.cli.finding import Finding, show_findings
 from clarion.cli.output import Output
 from clarion.providers import registry
-from clarion.storage.store import open_store
+from clarion.storage.backend import open_store
 from clarion.testing import Fault, SendGridLookalike, TwilioLookalike
 from clarion.testing.settings_file import settings_toml, toml_of
 

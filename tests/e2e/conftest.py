@@ -61,6 +61,13 @@ class House:
             ClarionProcess(self.directory, env=env, port=port)
         )
 
+    async def start_later(self, *, env: Mapping[str, str] | None = None) -> ClarionProcess:
+        """Start a process on the written settings that need not become ready."""
+        clarion = ClarionProcess(self.directory, env=env)
+        self._stack.push_async_callback(clarion.aclose)
+        clarion.spawn()
+        return clarion
+
     @staticmethod
     def email(n: int | str = 0, **more: Any) -> dict[str, Any]:
         """Return an e-mail to send."""

@@ -11,7 +11,7 @@ from clarion.domain.instant import parse_instant
 from clarion.domain.notification import Content, Delivery, Draft, Job, JobState, Priority, Status
 from clarion.policies.identifier import IdSource
 from clarion.storage.command import Accept, Settle
-from clarion.storage.store import SqliteStore
+from clarion.storage.sqlite_store import SqliteStore
 from clarion.testing import Fault, free_port
 
 SLOTS = 8

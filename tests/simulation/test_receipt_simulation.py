@@ -11,7 +11,7 @@ import pytest
 from clarion.domain.notification import Status
 from clarion.domain.receipt import Receipt
 from clarion.errors import ClarionError
-from clarion.storage.connection import connect_reader
+from clarion.storage.sqlite import connect_reader
 from clarion.testing.chaos import Chaos, chaos, ends_at_s
 from clarion.testing.invariant import examine
 

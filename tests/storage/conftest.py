@@ -1,9 +1,13 @@
-"""A store in a fresh file, and a desk at which commands are written by hand, one per commit."""
+"""A fresh store, and a desk at which commands are written by hand, one per commit.
+
+Whatever asks for a `desk` runs on every database, unless its module overrides `backend`.
+"""
 
 from __future__ import annotations
 
-import sqlite3
+import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,11 @@ from clarion.domain.notification import (
 )
 from clarion.policies.identifier import IdSource
 from clarion.storage import command
-from clarion.storage.store import SqliteStore
+from clarion.storage.backend import open_snapshots, open_store
+from clarion.storage.reader import Snapshots
+from clarion.storage.sqlite_store import SqliteStore
+from clarion.storage.store import Store
+from clarion.storage.url import SQLITE
 
 NOW = 1_800_000_000.0
 
@@ -30,14 +38,24 @@ NOW = 1_800_000_000.0
 class Desk:
     """Makes jobs and runs commands on a store, each in a transaction of its own."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
         self.now = NOW
         self._ids = IdSource(lambda: self.now, lambda _bits: 0)
 
     @property
-    def connection(self) -> sqlite3.Connection:
-        return self.store.connection
+    def connection(self) -> Any:
+        return self.store.connection  # type: ignore[attr-defined]  # of every store that there is
+
+    @property
+    def is_sqlite(self) -> bool:
+        return isinstance(self.store, SqliteStore)
+
+    def execute(self, sql: str, *values: Any) -> Any:
+        """Run SQL with places `?`, in a transaction of its own."""
+        numbers = count(1)
+        sql = sql if self.is_sqlite else re.sub(r"\?", lambda _: f"${next(numbers)}", sql)
+        return self.connection.execute(sql, values)
 
     def run(self, each: command.Command) -> Any:
         return self.run_together([each])[0]
@@ -141,7 +159,7 @@ class Desk:
         return self.run(command.Load(channel, head, self.now + 60.0, 100))
 
     def rows(self, sql: str, *values: Any) -> list[dict[str, Any]]:
-        cursor = self.connection.execute(sql, values)
+        cursor = self.execute(sql, *values)
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
 
@@ -162,13 +180,24 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "clarion.db"
 
 
-@pytest.fixture
-def open_desk_at() -> Iterator[Callable[[Path], Desk]]:
-    """Open a file (again, as a new process would); the one before has to be closed."""
-    stores: list[SqliteStore] = []
+@pytest.fixture(params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return request.param
 
-    def make(path: Path) -> Desk:
-        store = SqliteStore(str(path), now=lambda: NOW)
+
+@pytest.fixture
+def url(backend: str, request: pytest.FixtureRequest, path: Path) -> str:
+    """The store of this test."""
+    return f"{SQLITE}{path}" if backend == "sqlite" else request.getfixturevalue("postgresql_url")
+
+
+@pytest.fixture
+def open_desk_at() -> Iterator[Callable[[str], Desk]]:
+    """Open a store (again, as a new process would); the one before has to be closed."""
+    stores: list[Store] = []
+
+    def make(url: str) -> Desk:
+        store = open_store(url, now=lambda: NOW)
         store.open()
         stores.append(store)
         return Desk(store)
@@ -179,11 +208,19 @@ def open_desk_at() -> Iterator[Callable[[Path], Desk]]:
 
 
 @pytest.fixture
-def open_desk(open_desk_at: Callable[[Path], Desk], path: Path) -> Callable[[], Desk]:
-    """Open the test's own file."""
-    return lambda: open_desk_at(path)
+def open_desk(open_desk_at: Callable[[str], Desk], url: str) -> Callable[[], Desk]:
+    """Open the test's own store."""
+    return lambda: open_desk_at(url)
 
 
 @pytest.fixture
 def desk(open_desk: Callable[[], Desk]) -> Desk:
     return open_desk()
+
+
+@pytest.fixture
+def snapshots(url: str) -> Iterator[Snapshots]:
+    """What reads beside the desk."""
+    source = open_snapshots(url, least=1, most=4)
+    yield source
+    source.close()

@@ -38,6 +38,7 @@ from clarion.storage.redrive_command import (
     ResolveAsSent,
     Revival,
 )
+from clarion.storage.url import SQLITE
 
 SCANNED_AT_ONCE = 3
 QUEUED, SENDING, SENT, FAILED, UNKNOWN = (
@@ -180,7 +181,7 @@ class AftermathMachine(RuleBasedStateMachine):
         self._accept(drawn)
 
     def _opened(self):
-        desk = self._open(self._path)
+        desk = self._open(f"{SQLITE}{self._path}")
         # Here the process dies, not the machine: nothing has to reach the disk.
         desk.connection.execute("PRAGMA synchronous = OFF")
         return desk

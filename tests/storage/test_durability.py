@@ -9,13 +9,13 @@ import sys
 import pytest
 
 from clarion.storage.recount import recount
-from clarion.storage.store import SqliteStore
+from clarion.storage.sqlite_store import SqliteStore
 
 WRITE_AND_TELL = """
 import sys, threading
 from clarion.domain.notification import Content, Delivery, Draft, Job, JobState, Priority
 from clarion.storage.command import Accept
-from clarion.storage.store import SqliteStore
+from clarion.storage.sqlite_store import SqliteStore
 from clarion.storage.writer import Writer
 
 def tell(batch):

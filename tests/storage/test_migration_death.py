@@ -11,8 +11,8 @@ from contextlib import closing
 import pytest
 from alembic import command
 
-from clarion.storage.connection import migrate
-from clarion.storage.store import SqliteStore
+from clarion.storage.sqlite import migrate
+from clarion.storage.sqlite_store import SqliteStore
 
 OLDEST = "0001"
 MIGRATE_AND_DIE = """

@@ -239,7 +239,7 @@ def test_which_call_of_one_provider_it_was_is_found_out(desk, fields, status):
 def test_a_spoilt_row_does_not_stop_the_receipts_of_others(desk, spoil):
     """They come many in a commit, and the provider would repeat all of them for a day."""
     spoilt, good = settled(SENT)(desk), settled(SENT)(desk)
-    desk.connection.execute(f"UPDATE notifications SET {spoil} WHERE id = ?", (spoilt.id,))
+    desk.execute(f"UPDATE notifications SET {spoil} WHERE id = ?", spoilt.id)
 
     results = receive(desk, receipt(spoilt, DELIVERED), receipt(good, DELIVERED))
 

@@ -18,8 +18,8 @@ def test_counts_that_agree_with_the_rows_have_no_difference(desk):
 def test_a_count_that_the_rows_do_not_confirm_is_reported(desk):
     """With both numbers, for each status that differs."""
     desk.accepted()
-    desk.connection.execute("UPDATE counts SET n = 5 WHERE status = 'queued'")
-    desk.connection.execute("DELETE FROM counts WHERE status = 'accepted'")
+    desk.execute("UPDATE counts SET n = 5 WHERE status = 'queued'")
+    desk.execute("DELETE FROM counts WHERE status = 'accepted'")
 
     assert recount(desk.connection) == [
         Difference("email", "accepted", 0, 1),

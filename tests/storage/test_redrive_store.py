@@ -243,7 +243,7 @@ def test_a_step_that_is_rolled_back_moved_nothing(desk):
 def test_a_record_that_cannot_be_read_is_skipped(desk):
     """It would die again at once; it stays where a person can look at it."""
     spoilt, good = dead(desk), dead(desk)
-    desk.connection.execute("UPDATE notifications SET content = '{' WHERE id = ?", (spoilt.id,))
+    desk.execute("UPDATE notifications SET content = '{' WHERE id = ?", spoilt.id)
     begin(desk, matched=2)
 
     found = some(desk)
@@ -258,7 +258,7 @@ def test_a_spoilt_text_of_one_does_not_stop_the_others(desk, is_named):
     """A redrive and a discard go on past it, and take it along where it can be read."""
     spoilt, good = dead(desk), dead(desk)
     spoil = "UPDATE notifications SET provider = CAST(x'ff' AS TEXT) WHERE id = ?"
-    desk.connection.execute(spoil, (spoilt.id,))
+    desk.execute(spoil, spoilt.id)
     ids = tuple(sorted([spoilt.id, good.id])) if is_named else None
     begin(desk, matched=2, ids=ids)
 
@@ -362,11 +362,11 @@ def test_one_that_is_sent_again_on_a_persons_word_is_marked(desk):
     assert cancelled.status is Status.UNKNOWN
 
 
-async def test_readers_see_what_was_done_and_by_whom(desk, path):
+async def test_readers_see_what_was_done_and_by_whom(desk, snapshots):
     """The old calls stay in the story, with what people did between them."""
     job = dead(desk)
     begin(desk, matched=1, reason="exhausted")
-    reader = Reader(path)
+    reader = Reader(snapshots)
 
     counted = await reader.count_dead_letters(DeadFilter(reason="exhausted"))
     some(desk)
@@ -385,12 +385,12 @@ async def test_readers_see_what_was_done_and_by_whom(desk, path):
     assert missing is None
 
 
-async def test_readers_count_and_show_what_is_named(desk, path):
+async def test_readers_count_and_show_what_is_named(desk, snapshots):
     """By lane; what is no dead letter counts for nothing."""
     job, other = dead(desk), dead(desk, channel="sms")
     wanted = DeadFilter(ids=tuple(sorted([job.id, other.id, "nobody"])))
     begin(desk, ids=wanted.ids)
-    reader = Reader(path)
+    reader = Reader(snapshots)
 
     counted = await reader.count_dead_letters(wanted)
     redrive = await reader.redrive(ID)

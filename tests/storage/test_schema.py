@@ -7,8 +7,8 @@ from contextlib import closing
 
 from sqlalchemy import create_engine
 
-from clarion.storage.connection import migrate
 from clarion.storage.schema import metadata
+from clarion.storage.sqlite import migrate
 
 
 def test_the_migrations_lead_to_the_metadata(path, tmp_path):

@@ -10,10 +10,19 @@ import pytest
 
 from clarion.app import running
 from clarion.cli.check import examine
+from clarion.domain.notification import Status
 from clarion.settings import load
 from clarion.storage.lock import FileLock
 from clarion.storage.reader import Reader
+from clarion.storage.sqlite_snapshots import SqliteSnapshots
 from clarion.testing import settings_toml
+
+
+@pytest.fixture
+def backend():
+    """This is about SQLite alone."""
+    return "sqlite"
+
 
 _OPENED: list[str] | None = None
 
@@ -60,7 +69,7 @@ async def test_nobody_but_sqlite_opens_its_files(tmp_path, opened):
 
 async def test_a_reader_between_two_reads_holds_up_no_checkpoint(desk, path):
     """A read that is left open would let the log grow without end."""
-    reader = Reader(path)
+    reader = Reader(SqliteSnapshots(path))
     for _ in range(5):
         job = desk.accepted()
         await reader.get(job.id)
@@ -75,7 +84,7 @@ async def test_a_reader_between_two_reads_holds_up_no_checkpoint(desk, path):
 
 async def test_the_log_stays_small_while_everybody_reads(desk, path):
     """It is begun anew again and again, so it does not grow with what was ever written."""
-    reader = Reader(path)
+    reader = Reader(SqliteSnapshots(path))
     log = path.with_name(path.name + "-wal")
     sizes = []
     for _ in range(60):
@@ -95,7 +104,7 @@ async def test_a_reader_never_moves_the_log_into_the_file(desk, path):
     job = desk.accepted()
     before = path.stat()
 
-    reader = Reader(path)
+    reader = Reader(SqliteSnapshots(path))
     await reader.get(job.id)
     reader.close()
 
@@ -124,3 +133,18 @@ def test_a_lock_is_free_whoever_has_the_number_of_the_dead_now(tmp_path):
 
     assert path.read_text() == f"{os.getpid()}\n"
     lock.release()
+
+
+async def test_reading_goes_on_while_the_disk_is_full(desk, path):
+    """A new reader, too: it needs nothing to be written."""
+    job = desk.accepted()
+    [(pages,)] = desk.connection.execute("PRAGMA page_count")
+    desk.connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(Exception, match="full"):
+        desk.accepted(metadata={"filler": "x" * 50_000})
+
+    reader = Reader(SqliteSnapshots(path))
+    assert (await reader.get(job.id)).status is Status.QUEUED
+    found, _ = await reader.find(status="queued")
+    assert [each.id for each in found] == [job.id]
+    reader.close()

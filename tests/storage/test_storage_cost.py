@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
 from clarion.domain.notification import Call
 from clarion.storage.command import Intend
+
+
+@pytest.fixture
+def backend():
+    """This is about SQLite alone."""
+    return "sqlite"
+
 
 BATCH = 64
 SHARED_ROWS = 12

@@ -10,12 +10,19 @@ import pytest
 
 from clarion.storage.recount import recount
 
+
+@pytest.fixture
+def backend():
+    """This is about SQLite alone."""
+    return "sqlite"
+
+
 FILL_AND_RECOVER = """
 import json, resource, signal, sys
 from clarion.domain.notification import Call, Content, Delivery, Draft, Job, JobState, Priority
 from clarion.domain.notification import ProviderCall, Status
 from clarion.storage.command import Accept, Intend, Load, Settle
-from clarion.storage.store import SqliteStore
+from clarion.storage.sqlite_store import SqliteStore
 from clarion.storage.writer import Writer
 
 # A file that may not grow is reported by a signal first; ignored, write() fails with EFBIG.

@@ -21,6 +21,14 @@ from clarion.storage import (
     search,
     sweep,
 )
+from clarion.storage.statement import Statement
+
+
+@pytest.fixture
+def backend():
+    """This is about SQLite alone."""
+    return "sqlite"
+
 
 _RECORD = "notifications USING INDEX sqlite_autoindex_notifications_1 (id=?)"
 
@@ -45,8 +53,8 @@ PLANS = [
     (redrive.FIND_STATUS, _RECORD),
     (redrive.RESOLVE_AS_SENT, _RECORD),
     (search.GET_INTERVENTIONS, "interventions USING PRIMARY KEY (notification_id=?)"),
-    (search.count_dead_letters(frozenset()).sql, "notifications_dead"),
-    (search.count_dead_letters(frozenset({"id"})).sql, _RECORD),
+    (search.count_dead_letters(frozenset()).statement, "notifications_dead"),
+    (search.count_dead_letters(frozenset({"id"})).statement, _RECORD),
     (lane.LOAD_READY, "jobs_ready (channel=? AND priority=? AND (vt,id)>(?,?))"),
     (lane.LOAD_SENDING, "jobs_sending (channel=?)"),
     (lane.LOAD_TIMED, "jobs_timed (channel=? AND due_at>? AND due_at<?)"),
@@ -60,12 +68,12 @@ PLANS = [
     (delivery.END_CALLED_JOB, "jobs USING PRIMARY KEY (id=?)"),
     (delivery.DEFER, "jobs USING PRIMARY KEY (id=?)"),
     (ending.END_WAITING_JOB, "jobs USING PRIMARY KEY (id=?)"),
-    (bulk.INTEND.sql[8], "jobs USING PRIMARY KEY (id=?)"),
+    (bulk.INTEND.statements[8], "jobs USING PRIMARY KEY (id=?)"),
     (
-        bulk.END_NOTIFICATIONS.sql[8],
+        bulk.END_NOTIFICATIONS.statements[8],
         "notifications USING COVERING INDEX sqlite_autoindex_notifications_1 (id=?)",
     ),
-    (bulk.END_NOTIFICATIONS.sql[8], "provider_calls USING PRIMARY KEY (notification_id=?)"),
+    (bulk.END_NOTIFICATIONS.statements[8], "provider_calls USING PRIMARY KEY (notification_id=?)"),
     (ending.FIND_EXPIRED_BY_CHOICE, "jobs_expiry (channel=? AND expires_at<?)"),
     (ending.FIND_EXPIRED_BY_DEFAULT, "jobs USING PRIMARY KEY (id<?)"),
     (delivery.FIND_MOVE, "receipts USING PRIMARY KEY (notification_id=?)"),
@@ -109,8 +117,8 @@ def test_a_statement_uses_its_index(desk, sql, index):
 
 SORTED = {
     # At most as many as slots; a group for each channel; the lanes of some redrives.
-    sweep.FIND_SENDING, search.count_dead_letters(frozenset()).sql,
-    search.count_dead_letters(frozenset({"id"})).sql, redrive.LIST_REDRIVES,
+    sweep.FIND_SENDING, search.count_dead_letters(frozenset()).statement,
+    search.count_dead_letters(frozenset({"id"})).statement, redrive.LIST_REDRIVES,
 }  # fmt: skip
 
 SMALL = {
@@ -134,7 +142,7 @@ def test_no_statement_is_left_out(module):
     left_out = {
         name
         for name, sql in vars(module).items()
-        if isinstance(sql, str) and name.isupper() and re.match("SELECT|UPDATE|DELETE", sql)
+        if isinstance(sql, Statement) and re.match("SELECT|UPDATE|DELETE", sql.sqlite)
         if sql not in planned and name not in SMALL
     }
 
@@ -174,7 +182,7 @@ def test_a_search_for_what_is_out_looks_at_nothing_else(desk):
 @pytest.mark.parametrize("names", [set(), {"since"}, {"since", "until", "channel", "reason"}])
 def test_dead_letters_come_from_an_index_of_their_own(desk, names):
     """What was sent does not slow down the search for what was not."""
-    plan = _plan(desk, search.dead_letters(frozenset(names)).sql)
+    plan = _plan(desk, search.dead_letters(frozenset(names)).statement)
 
     assert "notifications_dead" in plan
     assert "TEMP B-TREE" not in plan
@@ -184,10 +192,11 @@ def _search(names):
     statuses = [name.split(":")[1] for name in names if name.startswith("status:")]
     plain = {name.split(":")[0] for name in names}
     status = Status(statuses[0]) if statuses else None
-    return search.search(frozenset(plain), status).sql
+    return search.search(frozenset(plain), status).statement
 
 
-def _plan(desk, sql):
+def _plan(desk, statement):
+    sql = statement.sqlite
     numbers = [int(number) for number in re.findall(r"\?(\d+)", sql)]
     places = max(numbers, default=sql.count("?"))
     rows = desk.connection.execute(f"EXPLAIN QUERY PLAN {sql}", (1,) * places).fetchall()

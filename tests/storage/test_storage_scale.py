@@ -50,7 +50,7 @@ class Steps:
 @pytest.fixture
 def fill(open_desk_at, tmp_path):
     def make(many):
-        desk = open_desk_at(tmp_path / f"{many}.db")
+        desk = open_desk_at(f"sqlite:///{tmp_path}/{many}.db")
         desk.store.begin()
         for table, columns in (("jobs", JOB), ("notifications", RECORD)):
             desk.connection.execute(FILL.format(many=many, table=table, columns=columns))

@@ -11,14 +11,22 @@ from pathlib import Path
 import pytest
 
 from clarion.errors import ClarionError, SettingsError, StorageUnavailable, StoreLocked
-from clarion.storage.connection import connect_writer
+from clarion.storage.backend import open_store
 from clarion.storage.lock import FileLock
-from clarion.storage.store import SqliteStore, open_store
+from clarion.storage.sqlite import connect_writer
+from clarion.storage.sqlite_store import SqliteStore
+
+
+@pytest.fixture
+def backend():
+    """This is about SQLite alone."""
+    return "sqlite"
+
 
 OPEN_IT = """
 import sys
 from clarion.errors import StoreLocked
-from clarion.storage.store import SqliteStore
+from clarion.storage.sqlite_store import SqliteStore
 store = SqliteStore(sys.argv[1])
 try:
     store.open()
@@ -130,7 +138,7 @@ def test_a_place_that_cannot_be_used_is_refused_in_plain_words(tmp_path):
 
 def test_a_database_of_a_newer_clarion_is_refused(desk, path):
     """Going on would spoil what this version does not understand."""
-    desk.connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    desk.execute("UPDATE alembic_version SET version_num = '9999'")
     desk.store.close()
 
     with pytest.raises(ClarionError, match="newer version"):
@@ -168,7 +176,7 @@ def test_closing_leaves_one_file_with_everything_in_it(desk, path):
 
 def test_a_path_with_special_characters_can_be_read(tmp_path):
     """`?`, `#` and `%` have a meaning in the URIs that readers are opened by."""
-    from clarion.storage.connection import connect_reader
+    from clarion.storage.sqlite import connect_reader
 
     store = SqliteStore(str(tmp_path / "a?b#c%20.db"))
     store.open()

@@ -35,6 +35,7 @@ from clarion.storage.command import (
     Sweep,
 )
 from clarion.storage.recount import recount
+from clarion.storage.url import SQLITE
 
 DEFAULT_LIFE_S = 1000.0
 LIVE = {"scheduled", "ready", "timed", "sending"}
@@ -92,7 +93,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.desk = self._opened()
 
     def _opened(self):
-        desk = self._open(self.path)
+        desk = self._open(f"{SQLITE}{self.path}")
         # Here the process dies, not the machine: nothing has to reach the disk.
         desk.connection.execute("PRAGMA synchronous = OFF")
         return desk

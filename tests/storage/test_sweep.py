@@ -143,7 +143,7 @@ def test_the_greatest_stamp_stays_where_nothing_waits(desk):
 def test_a_job_that_no_lane_would_find_is_ended_as_poison(desk, spoil):
     """It stands in none of the indices that are asked, so it would wait for ever."""
     job, other = desk.accepted(), desk.accepted()
-    desk.connection.execute(f"UPDATE jobs SET {spoil} WHERE id = ?", (job.id,))
+    desk.execute(f"UPDATE jobs SET {spoil} WHERE id = ?", job.id)
 
     with capture_logs() as logs:
         desk.run(Sweep("", desk.now))

@@ -14,6 +14,13 @@ from clarion.errors import StorageUnavailable
 from clarion.storage.command import Load, Promote, Refill, Settle, Sweep
 from clarion.storage.writer import Done, Writer
 
+
+@pytest.fixture
+def backend():
+    """This is about SQLite alone."""
+    return "sqlite"
+
+
 WAIT_S = 10.0
 
 
@@ -484,7 +491,7 @@ def test_a_read_that_nobody_waits_for_any_more_is_dropped(desk, writer, outbox, 
 def test_a_read_goes_on_past_a_spoilt_row_while_the_disk_is_full(desk, writer, outbox, disk):
     """Ending it needs a write; the lane does not."""
     good, bad = desk.accepted(), desk.accepted()
-    desk.connection.execute("UPDATE jobs SET tried = '{' WHERE id = ?", (bad.id,))
+    desk.execute("UPDATE jobs SET tried = '{' WHERE id = ?", bad.id)
     disk.fill()
     writer.submit(big(desk))
     writer.submit(Load("email", 10, desk.now, 10))

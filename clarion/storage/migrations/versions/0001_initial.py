@@ -6,12 +6,11 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.types import TypeEngine
+
+from clarion.storage.column_type import COUNT, NUMBER, TEXT
 
 revision = "0001"
 down_revision: str | None = None
-
-NUMBER: TypeEngine[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
 
 
 def upgrade() -> None:
@@ -29,20 +28,20 @@ def upgrade() -> None:
 def _create_notifications() -> None:
     op.create_table(
         "notifications",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("channel", sa.Text(), nullable=False),
-        sa.Column("to_address", sa.Text(), nullable=False),
-        sa.Column("content", sa.Text(), nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("channel", TEXT, nullable=False),
+        sa.Column("to_address", TEXT, nullable=False),
+        sa.Column("content", TEXT, nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
-        sa.Column("delivery", sa.Text(), nullable=False),
-        sa.Column("tenant", sa.Text(), nullable=True),
-        sa.Column("reference", sa.Text(), nullable=True),
-        sa.Column("metadata", sa.Text(), nullable=True),
-        sa.Column("correlation_id", sa.Text(), nullable=False),
-        sa.Column("status", sa.Text(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=True),
-        sa.Column("detail", sa.Text(), nullable=True),
-        sa.Column("provider", sa.Text(), nullable=True),
+        sa.Column("delivery", TEXT, nullable=False),
+        sa.Column("tenant", TEXT, nullable=True),
+        sa.Column("reference", TEXT, nullable=True),
+        sa.Column("metadata", TEXT, nullable=True),
+        sa.Column("correlation_id", TEXT, nullable=False),
+        sa.Column("status", TEXT, nullable=False),
+        sa.Column("reason", TEXT, nullable=True),
+        sa.Column("detail", TEXT, nullable=True),
+        sa.Column("provider", TEXT, nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("possibly_duplicated", sa.Integer(), nullable=False, server_default=sa.text("0")),
         sa.Column("created_at", NUMBER, nullable=False),
@@ -57,17 +56,17 @@ def _create_notifications() -> None:
 def _create_jobs() -> None:
     op.create_table(
         "jobs",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("channel", TEXT, nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
-        sa.Column("flow", sa.Text(), nullable=False),
+        sa.Column("flow", TEXT, nullable=False),
         sa.Column("vt", NUMBER, nullable=False),
         sa.Column("state", sa.Integer(), nullable=False),
         sa.Column("due_at", NUMBER, nullable=True),
         sa.Column("call", sa.Integer(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
-        sa.Column("tried", sa.Text(), nullable=True),
-        sa.Column("sending", sa.Text(), nullable=True),
+        sa.Column("tried", TEXT, nullable=True),
+        sa.Column("sending", TEXT, nullable=True),
         sa.Column("sending_since", NUMBER, nullable=True),
         sa.Column("is_doubtful", sa.Integer(), nullable=False, server_default=sa.text("0")),
         sa.Column("is_walk_unknown", sa.Integer(), nullable=False, server_default=sa.text("0")),
@@ -76,11 +75,11 @@ def _create_jobs() -> None:
         sa.Column("cancel_requested", sa.Integer(), nullable=False, server_default=sa.text("0")),
         sa.Column("expires_at", NUMBER, nullable=False),
         sa.Column("is_expiry_explicit", sa.Integer(), nullable=False, server_default=sa.text("0")),
-        sa.Column("delivery", sa.Text(), nullable=False),
+        sa.Column("delivery", TEXT, nullable=False),
         sa.Column("probes", sa.Integer(), nullable=False),
         sa.Column("bugs", sa.Integer(), nullable=False),
         sa.Column("restarts", sa.Integer(), nullable=False),
-        sa.Column("waiting", sa.Text(), nullable=True),
+        sa.Column("waiting", TEXT, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_strict=True,
         sqlite_with_rowid=False,
@@ -90,17 +89,17 @@ def _create_jobs() -> None:
 def _create_provider_calls() -> None:
     op.create_table(
         "provider_calls",
-        sa.Column("notification_id", sa.Text(), nullable=False),
+        sa.Column("notification_id", TEXT, nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("provider", sa.Text(), nullable=False),
-        sa.Column("outcome", sa.Text(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("provider", TEXT, nullable=False),
+        sa.Column("outcome", TEXT, nullable=False),
+        sa.Column("reason", TEXT, nullable=False),
+        sa.Column("detail", TEXT, nullable=False),
         sa.Column("started_at", NUMBER, nullable=False),
         sa.Column("ended_at", NUMBER, nullable=False),
-        sa.Column("why", sa.Text(), nullable=False),
-        sa.Column("considered", sa.Text(), nullable=True),
-        sa.Column("provider_message_id", sa.Text(), nullable=True),
+        sa.Column("why", TEXT, nullable=False),
+        sa.Column("considered", TEXT, nullable=True),
+        sa.Column("provider_message_id", TEXT, nullable=True),
         sa.Column("is_probe", sa.Integer(), nullable=False, server_default=sa.text("0")),
         sa.PrimaryKeyConstraint("notification_id", "number"),
         sqlite_strict=True,
@@ -111,9 +110,9 @@ def _create_provider_calls() -> None:
 def _create_flows() -> None:
     op.create_table(
         "flows",
-        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("channel", TEXT, nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
-        sa.Column("flow", sa.Text(), nullable=False),
+        sa.Column("flow", TEXT, nullable=False),
         sa.Column("last_vt", NUMBER, nullable=False),
         sa.PrimaryKeyConstraint("channel", "priority", "flow"),
         sqlite_strict=True,
@@ -124,10 +123,10 @@ def _create_flows() -> None:
 def _create_counts() -> None:
     op.create_table(
         "counts",
-        sa.Column("node", sa.Text(), nullable=False),
-        sa.Column("channel", sa.Text(), nullable=False),
-        sa.Column("status", sa.Text(), nullable=False),
-        sa.Column("n", sa.Integer(), nullable=False),
+        sa.Column("node", TEXT, nullable=False),
+        sa.Column("channel", TEXT, nullable=False),
+        sa.Column("status", TEXT, nullable=False),
+        sa.Column("n", COUNT, nullable=False),
         sa.PrimaryKeyConstraint("node", "channel", "status"),
         sqlite_strict=True,
         sqlite_with_rowid=False,
@@ -137,10 +136,10 @@ def _create_counts() -> None:
 def _create_controls() -> None:
     op.create_table(
         "controls",
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
-        sa.Column("who", sa.Text(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("value", TEXT, nullable=False),
+        sa.Column("who", TEXT, nullable=False),
         sa.Column("at", NUMBER, nullable=False),
         sa.PrimaryKeyConstraint("kind", "name"),
         sqlite_strict=True,
@@ -151,11 +150,11 @@ def _create_controls() -> None:
 def _create_idempotency() -> None:
     op.create_table(
         "idempotency",
-        sa.Column("tenant", sa.Text(), nullable=False),
-        sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("fingerprint", sa.Text(), nullable=False),
-        sa.Column("notification_id", sa.Text(), nullable=False),
-        sa.Column("answer", sa.Text(), nullable=False),
+        sa.Column("tenant", TEXT, nullable=False),
+        sa.Column("key", TEXT, nullable=False),
+        sa.Column("fingerprint", TEXT, nullable=False),
+        sa.Column("notification_id", TEXT, nullable=False),
+        sa.Column("answer", TEXT, nullable=False),
         sa.Column("expires_at", NUMBER, nullable=False),
         sa.PrimaryKeyConstraint("tenant", "key"),
         sqlite_strict=True,

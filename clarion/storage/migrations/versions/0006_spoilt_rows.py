@@ -8,6 +8,8 @@ from alembic import op
 revision = "0006"
 down_revision: str | None = "0005"
 
+IS_SPOILT = sa.text("state < 0 OR state > 3 OR priority < 0 OR priority > 3")
+
 
 def upgrade() -> None:
     """Create the index, which is empty on a sound file."""
@@ -15,5 +17,6 @@ def upgrade() -> None:
         "jobs_spoilt",
         "jobs",
         ["id"],
-        sqlite_where=sa.text("state < 0 OR state > 3 OR priority < 0 OR priority > 3"),
+        sqlite_where=IS_SPOILT,
+        postgresql_where=IS_SPOILT,
     )

@@ -1,4 +1,4 @@
-"""Opening SQLite: the writing connection, reading ones, migrations, and what errors mean.
+"""Opening SQLite: the writing connection, reading ones, migrations.
 
 One connection writes and checkpoints, all others only read: SQLite before 3.51.3 can corrupt a
 file in WAL mode when two connections write or checkpoint (https://sqlite.org/wal.html#walresetbug).
@@ -7,47 +7,57 @@ file in WAL mode when two connections write or checkpoint (https://sqlite.org/wa
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from alembic import command, util
-from alembic.config import Config
 from sqlalchemy import URL, Connection, create_engine, event
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from clarion.errors import ClarionError, StorageUnavailable
+from clarion.errors import StorageUnavailable
+from clarion.storage import migration
+from clarion.storage.database import Row
+from clarion.storage.failure import storage_failure
+from clarion.storage.statement import Statement
 
 BUSY_TIMEOUT_MS = 5_000
 JOURNAL_LIMIT_BYTES = 64 * 1024 * 1024
 CACHED_STATEMENTS = 256
 
-_FAILURES = {
-    sqlite3.SQLITE_FULL: "the disk is full",
-    sqlite3.SQLITE_IOERR: "the disk does not read or write (I/O error)",
-    sqlite3.SQLITE_READONLY: "the database is read-only",
-    sqlite3.SQLITE_BUSY: "the database is locked by another program",
-    sqlite3.SQLITE_LOCKED: "the database is locked by another program",
-    sqlite3.SQLITE_CANTOPEN: "the database file cannot be opened",
-    sqlite3.SQLITE_NOMEM: "SQLite is out of memory",
-    sqlite3.SQLITE_PERM: "the database file may not be used (permissions)",
-    sqlite3.SQLITE_PROTOCOL: "the database's locks cannot be taken",
-    sqlite3.SQLITE_CORRUPT: "the database file is damaged",
-    sqlite3.SQLITE_NOTADB: "the file is not an SQLite database",
-}
-_PRIMARY_CODE = 0xFF
+
+class SqliteConnection(sqlite3.Connection):
+    """A connection that takes our statements, too."""
+
+    def run(self, statement: Statement, values: Sequence[Any] = (), /) -> sqlite3.Cursor:
+        """Carry out a statement with its values."""
+        return self.execute(statement.sqlite, values)
+
+    def run_many(self, statement: Statement, rows: Iterable[Sequence[Any]], /) -> None:
+        """Carry out a statement once for each row of values."""
+        self.executemany(statement.sqlite, rows)
+
+    def fetch(self, statement: Statement, values: Sequence[Any] = (), /) -> list[Row]:
+        """Return all rows, even where a text is no UTF-8 (decoding it fails later)."""
+        try:
+            return self.execute(statement.sqlite, values).fetchall()
+        except sqlite3.OperationalError as error:
+            if "decode" not in str(error):
+                raise
+        # One spoilt text would otherwise hide every row of the answer.
+        self.text_factory = _decode_leniently
+        try:
+            return self.execute(statement.sqlite, values).fetchall()
+        finally:
+            self.text_factory = str
 
 
-def storage_failure(error: BaseException) -> str | None:
-    """Return the plain reason if `error` is trouble of the disk, None if it is anything else."""
-    if isinstance(error, MemoryError):
-        return _FAILURES[sqlite3.SQLITE_NOMEM]
-    code = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else _FAILURES.get(code & _PRIMARY_CODE)
+def _decode_leniently(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")
 
 
-def connect_writer(path: Path) -> sqlite3.Connection:
+def connect_writer(path: Path) -> SqliteConnection:
     """Open the one connection that writes; transactions are begun and ended by hand.
 
     Raises StorageUnavailable where the file cannot be opened or is no database.
@@ -59,6 +69,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
                 isolation_level=None,
                 check_same_thread=False,
                 cached_statements=CACHED_STATEMENTS,
+                factory=SqliteConnection,
             )
             stack.callback(connection.close)
             mode = _configure_writer(connection)
@@ -92,7 +103,7 @@ def _configure_writer(connection: sqlite3.Connection) -> str:
     return mode
 
 
-def connect_reader(path: Path) -> sqlite3.Connection:
+def connect_reader(path: Path) -> SqliteConnection:
     """Open a connection that can only read, and never checkpoints."""
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode=ro",
@@ -100,6 +111,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
         cached_statements=CACHED_STATEMENTS,
+        factory=SqliteConnection,
     )
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA query_only = ON")
@@ -108,28 +120,12 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
 
 def migrate(path: Path) -> None:
-    """Bring the schema up to date, all steps in one transaction.
-
-    Raises ClarionError when a newer Clarion wrote the database, StorageUnavailable on disk
-    trouble.
-    """
+    """Bring the schema up to date, all steps in one transaction; see `migration.migrate`."""
     engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool)
     event.listen(engine, "connect", _leave_transactions_to_us)
     event.listen(engine, "begin", _begin_at_once)
-    config = Config()
-    config.set_main_option("script_location", "clarion.storage:migrations")
     try:
-        with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    except util.CommandError as error:
-        raise ClarionError(
-            f"the database {path} was written by a newer version of Clarion ({error});"
-            " upgrade Clarion, or use a copy of the older database"
-        ) from error
-    except DBAPIError as error:
-        reason = storage_failure(error.orig or error) or str(error.orig)
-        raise StorageUnavailable(f"cannot migrate the database {path}: {reason}") from error
+        migration.migrate(engine, str(path))
     finally:
         engine.dispose()
 

@@ -1,0 +1,94 @@
+"""Reading from PostgreSQL: a pool of sessions that are warm, checked, and never held for long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from clarion.errors import StorageUnavailable
+from clarion.storage.failure import storage_failure, too_slow
+from clarion.storage.postgresql import PostgresqlConnection, configure, session, shown
+from clarion.storage.reader import PoolState
+from clarion.storage.statement import ROLLBACK, SNAPSHOT, verbatim
+
+APPLICATION = "clarion reader"
+RECONNECT_S = 300.0
+"""Failed connections are tried again for so long, with a growing pause; then at the next need."""
+MAX_IDLE_S = 600.0
+MAX_LIFE_S = 3600.0
+"""Sessions are renewed, so that what a server keeps for one stays bounded."""
+
+SET_TIMEOUT = verbatim("SELECT set_config('statement_timeout', $1, true)")
+
+
+class PostgresqlSnapshots:
+    """Short transactions that only read; see `reader.Snapshots`.
+
+    `least` sessions are opened at the start and kept, `most` are there at any time.
+    """
+
+    def __init__(self, url: str, *, least: int, most: int) -> None:
+        self._url = url
+        self._pool: ConnectionPool[PostgresqlConnection] = ConnectionPool(
+            url,
+            connection_class=PostgresqlConnection,
+            kwargs=session(APPLICATION),
+            configure=configure,
+            check=ConnectionPool.check_connection,
+            min_size=least,
+            max_size=most,
+            max_idle=MAX_IDLE_S,
+            max_lifetime=MAX_LIFE_S,
+            reconnect_timeout=RECONNECT_S,
+            name="clarion",
+            open=False,
+        )
+
+    @contextmanager
+    def snapshot(self, timeout_s: float) -> Iterator[PostgresqlConnection]:
+        """Give a session in a transaction of its own, for `timeout_s` seconds at most."""
+        # Opened where it is first needed: a server that is away is waited for, here as later.
+        self._pool.open()
+        try:
+            with self._pool.connection(timeout_s) as connection:
+                connection.run(SNAPSHOT)
+                try:
+                    connection.run(SET_TIMEOUT, (f"{timeout_s * 1000:.0f}",))
+                    yield connection
+                finally:
+                    if not connection.closed:
+                        connection.run(ROLLBACK)
+        except PoolTimeout as error:
+            raise StorageUnavailable(self._why_none(timeout_s)) from error
+        except psycopg.errors.QueryCanceled as error:
+            raise StorageUnavailable(too_slow(timeout_s)) from error
+        except psycopg.Error as error:
+            reason = storage_failure(error) or " ".join(str(error).split())
+            raise StorageUnavailable(f"the store cannot be read: {reason}") from error
+
+    def _why_none(self, timeout_s: float) -> str:
+        state = self.state()
+        if state.used:
+            return (
+                f"all {state.used} connections to {shown(self._url)} were in use for"
+                f" {timeout_s:g} s; raise storage.pool_max, or ask less at a time"
+            )
+        return f"{shown(self._url)} gave no connection within {timeout_s:g} s"
+
+    def state(self) -> PoolState:
+        """Say how the pool stands."""
+        found = self._pool.get_stats()
+        size, idle = found.get("pool_size", 0), found.get("pool_available", 0)
+        return PoolState(
+            used=size - idle,
+            idle=idle,
+            waiting=found.get("requests_waiting", 0),
+            waited_s=found.get("requests_wait_ms", 0) / 1000,
+        )
+
+    def close(self) -> None:
+        """Close the sessions."""
+        self._pool.close()

@@ -1,0 +1,203 @@
+"""The store in PostgreSQL, which one process writes to at a time.
+
+The session that writes holds an advisory lock, so that nothing is written by a process that has
+lost it: whoever loses the session loses the lock, and writes again only once both are back. A
+commit whose answer is lost with the session is looked up by its transaction's id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import psycopg
+import structlog
+from sqlalchemy import bindparam, select
+
+from clarion.errors import StorageUnavailable, StoreLocked
+from clarion.policies.clock import SystemClock
+from clarion.storage.postgresql import (
+    LOCK,
+    PostgresqlConnection,
+    connect,
+    migrate,
+    shown,
+    unavailable,
+)
+from clarion.storage.schema import nodes
+from clarion.storage.statement import prepare, replace_row
+from clarion.storage.store import Store
+
+log = structlog.get_logger(__name__)
+
+_CLOCK = SystemClock()
+
+APPLICATION = "clarion writer"
+
+TAKE_LOCK = f"SELECT pg_advisory_lock({LOCK}, hashtext(current_schema()))"
+FIND_OWNER = f"""\
+SELECT coalesce(client_addr::text, 'this host'), backend_start::timestamp(0)::text
+FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND classid = {LOCK} AND objid = hashtext(current_schema())::oid
+    AND granted
+LIMIT 1"""
+MAKE_INCARNATION = "SELECT pg_current_xact_id()::text"
+ENTER = replace_row(nodes)
+FIND_INCARNATION = prepare(
+    select(nodes.c.incarnation).where(nodes.c.node == bindparam("node")), "node"
+)
+
+IN_PROGRESS = "in progress"
+
+
+class PostgresqlStore(Store):
+    """One database (or schema of it) and the session that writes to it."""
+
+    patience_s = 60.0
+
+    def __init__(
+        self, url: str, *, node: str = "local", now: Callable[[], float] = _CLOCK.now
+    ) -> None:
+        super().__init__(node=node, now=now)
+        self._url = url
+        self._connection: PostgresqlConnection | None = None
+        self._incarnation = ""
+        """What the database knows this process by, among all that ever had it."""
+        self._transaction_id: str | None = None
+        """Of a commit that was asked for and not answered."""
+        self._is_doubt_new = False
+
+    def open(self) -> None:
+        """Connect, take the lock and bring the schema up to date; see `Store`."""
+        try:
+            connection = self._connect()
+            migrate(self._url)
+            self._enter(connection)
+        except psycopg.Error as error:
+            self.close()
+            raise unavailable(self._url, error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the session, and with it the lock."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = self._transaction = None
+
+    @property
+    def connection(self) -> PostgresqlConnection:
+        """The writing session; the store has to be open."""
+        assert self._connection is not None, "the store is not open"
+        return self._connection
+
+    def _connect(self) -> PostgresqlConnection:
+        connection = connect(self._url, APPLICATION)
+        try:
+            self._lock(connection)
+            if self._incarnation:
+                self._check_incarnation(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        self.use(connection)
+        return connection
+
+    def _lock(self, connection: PostgresqlConnection) -> None:
+        """Take the lock, or wait a little: a process that died a moment ago may still have it."""
+        try:
+            connection.execute(TAKE_LOCK)
+        except psycopg.errors.LockNotAvailable as error:
+            found = connection.execute(FIND_OWNER).fetchone()
+            owner = "" if found is None else f" of {found[0]} that connected at {found[1]}"
+            raise StoreLocked(
+                f"the database {shown(self._url)} is in use by another process{owner};"
+                " stop it first, or give this one another storage.url"
+            ) from error
+
+    def _enter(self, connection: PostgresqlConnection) -> None:
+        """Write down who has it: who had it before must not go on from what it remembers."""
+        found = connection.execute(MAKE_INCARNATION).fetchone()
+        assert found is not None
+        self._incarnation = found[0]
+        connection.run(ENTER, (self._node, self._incarnation, self._now()))
+
+    def _check_incarnation(self, connection: PostgresqlConnection) -> None:
+        found = connection.run(FIND_INCARNATION, (self._node,)).fetchone()
+        if found != (self._incarnation,):
+            raise StoreLocked(
+                f"another process has written to {shown(self._url)} since this one lost its"
+                " connection; restart this one"
+            )
+
+    # --- transactions ----------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Begin a transaction, over a new session where the old one is lost."""
+        self._renew()
+        self.connection.execute("BEGIN")
+
+    def begin_reading(self) -> None:
+        """Begin a transaction that a server which takes no writes does not refuse."""
+        self._renew()
+        self.connection.execute("BEGIN READ ONLY")
+
+    def _renew(self) -> None:
+        if self.connection.closed:
+            self.connection.close()
+            self._connect()
+            log.warning("storage_connected_again", database=shown(self._url))
+        if self.connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            # Its rollback failed; until it is gone nothing can begin.
+            self.connection.execute("ROLLBACK")
+            self.transaction.forget()
+        self._clear_doubt()
+
+    def end(self) -> None:
+        """Commit, and remember which transaction it was until the answer is there."""
+        row = self.connection.execute("SELECT pg_current_xact_id_if_assigned()::text").fetchone()
+        self._transaction_id = None if row is None else row[0]
+        self.connection.execute("COMMIT")
+        self._transaction_id = None
+
+    def undo(self) -> None:
+        """Roll back, where the session is still there."""
+        # A session that is lost takes its transaction along; `begin` connects anew.
+        with suppress(psycopg.Error):
+            if not self.connection.closed:
+                self.connection.execute("ROLLBACK")
+                self._transaction_id = None
+
+    def _clear_doubt(self) -> None:
+        """See what became of the commit whose answer was lost."""
+        if self._transaction_id is None:
+            return
+        row = self.connection.execute(
+            "SELECT pg_xact_status($1::text::xid8)", (self._transaction_id,)
+        ).fetchone()
+        status = None if row is None else row[0]
+        if status == IN_PROGRESS:
+            # The server has not noticed yet that nobody is there.
+            raise StorageUnavailable("the end of the last transaction is not known yet")
+        log.warning("storage_doubt_cleared", transaction=self._transaction_id, status=status)
+        self._transaction_id = None
+        self._is_doubt_new = status == "committed"
+
+    def take_doubt(self) -> bool:
+        """Say, once, whether a commit that was told as failed has been made after all."""
+        is_new, self._is_doubt_new = self._is_doubt_new, False
+        return is_new
+
+    def probe(self) -> None:
+        """Try whether the server takes a write; raises psycopg.Error or StorageUnavailable."""
+        self.begin()
+        try:
+            self.connection.execute("CREATE TEMPORARY TABLE probe (filler text) ON COMMIT DROP")
+            # A temporary table alone is written nowhere.
+            self.connection.execute("SELECT pg_current_xact_id()")
+            self.connection.execute("COMMIT")
+        except psycopg.Error:
+            self.rollback()
+            raise

@@ -1,0 +1,331 @@
+"""What PostgreSQL asks of those who use it: one writer, sessions that break, commits in doubt."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+import psycopg
+import pytest
+
+from clarion.errors import ClarionError, StorageUnavailable, StoreLocked
+from clarion.storage import acceptance, bulk, delivery, ending, lane, search, sweep
+from clarion.storage.backend import open_store
+from clarion.storage.command import Accept
+from clarion.storage.failure import storage_failure
+from clarion.storage.postgresql import shown
+from clarion.storage.postgresql_snapshots import PostgresqlSnapshots
+from clarion.storage.recount import recount
+from clarion.storage.url import url_fault
+from clarion.storage.writer import Writer
+
+
+@pytest.fixture
+def backend():
+    """This is about PostgreSQL alone."""
+    return "postgresql"
+
+
+@pytest.fixture
+def admin(postgresql_url):
+    """A session of somebody who may do anything."""
+    with psycopg.connect(postgresql_url, autocommit=True) as connection:
+        yield connection
+
+
+def break_session(admin, desk):
+    """End the desk's session as a server does that is shut down."""
+    pid = desk.connection.info.backend_pid
+    admin.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+
+
+def test_a_second_process_is_refused_in_plain_words(desk, url):
+    """It says where the database is, who has it, and what to do; nothing secret."""
+    with pytest.raises(StoreLocked) as refused:
+        open_store(url).open()
+
+    told = str(refused.value)
+    assert "is in use by another process of this host" in told
+    assert "storage.url" in told
+
+
+def test_a_database_that_was_left_is_free(desk, url, open_desk):
+    """The lock goes with the session; what was written stays."""
+    job = desk.accepted()
+    desk.store.close()
+
+    assert open_desk().job_row(job) is not None
+
+
+def test_a_broken_session_is_a_state_that_ends(desk, admin):
+    """The command fails as on a full disk, and the next one goes over a new session."""
+    job = desk.accepted()
+    break_session(admin, desk)
+
+    with pytest.raises(psycopg.Error) as broken:
+        desk.accepted()
+    assert "closed the connection" in storage_failure(broken.value)
+
+    desk.intend(job)
+    assert desk.counts() == {"accepted": 1, "sending": 1}
+    assert recount(desk.connection) == []
+
+
+def test_what_another_process_wrote_meanwhile_shuts_out_the_first(desk, admin, url):
+    """Its memory is of a time before; going on from it would send again what was sent."""
+    desk.accepted()
+    break_session(admin, desk)
+    with pytest.raises(psycopg.Error):
+        desk.accepted()
+
+    other = open_store(url)
+    other.open()
+    other.close()
+
+    with pytest.raises(StoreLocked, match="restart this one"):
+        desk.accepted()
+
+
+class CutWire:
+    """Loses the answer to a COMMIT: the server gets it, and the session breaks."""
+
+    def __init__(self, connection, admin, *, is_heard):
+        self._connection = connection
+        self._admin = admin
+        self._is_heard = is_heard
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+    def execute(self, sql, values=()):
+        if sql != "COMMIT":
+            return self._connection.execute(sql, values)
+        if self._is_heard:
+            self._connection.execute("COMMIT")
+        pid = self._connection.info.backend_pid
+        self._admin.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+        raise psycopg.OperationalError("the answer is lost")
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_a_commit_whose_answer_is_lost_is_looked_up(desk, admin, is_heard):
+    """Whether it was made is known at once when the server is back, and told where it was."""
+    job = desk.job()
+    cut = CutWire(desk.connection, admin, is_heard=is_heard)
+    desk.store._connection = cut
+    with pytest.raises(psycopg.OperationalError):
+        desk.accept(job)
+
+    desk.store.probe()
+
+    assert desk.store.take_doubt() is is_heard
+    assert desk.store.take_doubt() is False
+    assert (desk.job_row(job) is not None) is is_heard
+
+
+def test_the_writer_tells_of_a_commit_that_was_made_after_all(desk, admin):
+    """Once, before it says that all is well: then memories can be thrown away in time."""
+    news, now = [], [0.0]
+    writer = Writer(
+        desk.store,
+        on_done=lambda done: news.extend(type(each.error).__name__ for each in done),
+        post=lambda call: call(),
+        on_state=lambda is_good, _reason: news.append(is_good),
+        on_doubt=lambda: news.append("doubt"),
+        monotonic=lambda: now[0],
+    )
+    cut = CutWire(desk.connection, admin, is_heard=True)
+    desk.store._connection = cut
+    job = desk.job()
+    writer.submit(desk.acceptance(job))
+    writer.run_once()
+    now[0] += 1.0
+    writer.run_once()
+
+    assert news == [False, "StorageUnavailable", "doubt", True]
+    assert desk.job_row(job) is not None
+
+
+def test_a_text_that_the_server_refuses_takes_nobody_with_it(desk):
+    """A NUL cannot come in by a door; were one there, its command alone would fail."""
+    good, bad = desk.job(), desk.job(flow="\0")
+    done = []
+    writer = Writer(
+        desk.store, on_done=done.extend, post=lambda call: call(), on_state=lambda *_: None
+    )
+    for job in (good, bad):
+        writer.submit(Accept("email", [desk.draft(job)], [job]))
+    writer.run_once()
+
+    assert [each.error is None for each in done] == [True, False]
+    assert desk.job_row(good) is not None
+
+
+def test_a_newer_schema_is_refused(desk, open_desk):
+    """An older Clarion would write what the newer one does not understand."""
+    desk.execute("UPDATE alembic_version SET version_num = '9999'")
+    desk.store.close()
+    try:
+        with pytest.raises(ClarionError, match="newer version"):
+            open_desk()
+    finally:
+        with psycopg.connect(desk.store._url, autocommit=True) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = '0007'")
+
+
+def test_a_server_that_is_away_is_named_without_its_password():
+    """Who reads the log has to know which server, not how to get in."""
+    url = "postgresql://ada:secret@127.0.0.1:1/clarion"
+
+    with pytest.raises(StorageUnavailable) as away:
+        open_store(url).open()
+
+    assert "clarion at 127.0.0.1:1" in str(away.value)
+    assert "secret" not in str(away.value)
+    assert shown(url) == "clarion at 127.0.0.1:1"
+
+
+def test_a_url_that_is_none_is_a_fault_without_its_password():
+    """libpq repeats what it did not understand."""
+    fault = url_fault("postgresql://ada:secret@host:port:wrong/x?nonsense=1")
+
+    assert fault is not None
+    assert "secret" not in fault
+
+
+def test_acknowledged_is_written_whatever_the_server_is_set_to(desk, admin, url):
+    """A server may answer before it has written; ours is told not to."""
+    desk.store.close()
+    (user,) = admin.execute("SELECT current_user").fetchone()
+    admin.execute(f'ALTER ROLE "{user}" SET synchronous_commit = off')
+    try:
+        store = open_store(url)
+        store.open()
+        assert store.connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
+        store.close()
+    finally:
+        admin.execute(f'ALTER ROLE "{user}" RESET synchronous_commit')
+
+
+# --- the pool --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pool(desk, url):
+    pool = PostgresqlSnapshots(url, least=1, most=2)
+    yield pool
+    pool.close()
+
+
+def test_a_pool_that_is_used_up_says_so(pool):
+    """A bounded wait, and an error that says which bound and what to do."""
+    with (
+        pool.snapshot(5.0),
+        pool.snapshot(5.0),
+        pytest.raises(StorageUnavailable, match=r"all 2 connections .* raise storage.pool_max"),
+        pool.snapshot(0.05),
+    ):
+        pass
+
+    state = pool.state()
+    assert (state.used, state.waiting) == (0, 0)
+    assert state.waited_s >= 0.05
+
+
+def test_whoever_waits_gets_the_next_connection(pool):
+    """Nobody is refused who can be served in time."""
+    served = threading.Event()
+    with pool.snapshot(5.0), pool.snapshot(5.0):
+
+        def ask():
+            with pool.snapshot(10.0):
+                served.set()
+
+        waiting = threading.Thread(target=ask)
+        waiting.start()
+    waiting.join(10.0)
+
+    assert served.is_set()
+
+
+def test_a_broken_connection_of_the_pool_is_replaced(pool, admin):
+    """It is tried before it is given out: who asks does not notice."""
+    with pool.snapshot(5.0) as connection:
+        pid = connection.info.backend_pid
+    admin.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+
+    with pool.snapshot(5.0) as connection:
+        assert connection.info.backend_pid != pid
+
+
+def test_a_snapshot_cannot_write(pool):
+    """Everything that writes goes one way."""
+    with pytest.raises(StorageUnavailable, match="read-only"), pool.snapshot(5.0) as connection:
+        connection.execute("DELETE FROM jobs")
+
+
+# --- plans -----------------------------------------------------------------------------------
+
+PLANS = [
+    (lane.LOAD_READY, "jobs_ready"),
+    (lane.LOAD_SENDING, "jobs_sending"),
+    (lane.LOAD_TIMED, "jobs_timed"),
+    (lane.NEXT_TIMER, "jobs_timed"),
+    (lane.COUNT_TIMED, "jobs_timed"),
+    (delivery.INTEND_QUEUED, "jobs_pkey"),
+    (delivery.DEFER, "jobs_pkey"),
+    (bulk.INTEND.statements[8], "jobs_pkey"),
+    (bulk.END_NOTIFICATIONS.statements[8], "notifications_pkey"),
+    (bulk.CALLED_JOBS.statements[8], "jobs_pkey"),
+    (bulk.DELETE_JOBS.statements[8], "jobs_pkey"),
+    (ending.FIND_EXPIRED_BY_CHOICE, "jobs_expiry"),
+    (ending.FIND_EXPIRED_BY_DEFAULT, "jobs_pkey"),
+    (acceptance.FIND_KEY, "idempotency_pkey"),
+    (sweep.FIND_SENDING, "jobs_sending"),
+    (sweep.FIND_FIRST_STAMP, "jobs_ready"),
+    (search.GET, "notifications_pkey"),
+    (search.dead_letters(frozenset()).statement, "notifications_dead"),
+    (search.search(frozenset({"to"}), None).statement, "notifications_to"),
+]
+
+
+FILL = """\
+INSERT INTO notifications (id, channel, to_address, content, priority, delivery, correlation_id,
+    status, attempts, created_at, updated_at, expires_at)
+SELECT to_char(i, 'FM0000000'), 'email', 'a' || i, '{}', 2, 'at_least_once', '',
+    CASE WHEN i <= 5000 THEN 'queued' WHEN i % 50 = 0 THEN 'failed' ELSE 'sent' END, 0, i, i, i
+FROM generate_series(1, 20000) AS i;
+INSERT INTO jobs (id, channel, priority, flow, vt, state, due_at, call, attempt, expires_at,
+    is_expiry_explicit, delivery, probes, bugs, restarts)
+SELECT to_char(i, 'FM0000000'), 'email', 2, '', i,
+    CASE WHEN i <= 20 THEN 2 WHEN i <= 600 THEN 1 ELSE 0 END,
+    CASE WHEN i > 20 AND i <= 600 THEN i END, 0, 0, i,
+    CASE WHEN i % 100 = 0 THEN 1 ELSE 0 END, 'at_least_once', 0, 0, 0
+FROM generate_series(1, 5000) AS i;
+INSERT INTO idempotency SELECT '', 'k' || i, '', '', '', i FROM generate_series(1, 5000) AS i"""
+
+
+@pytest.fixture
+def filled(desk):
+    """Some thousand rows in every state, of which the planner knows."""
+    for statement in FILL.split(";"):
+        desk.connection.execute(statement)
+    desk.connection.execute("ANALYZE notifications, jobs, idempotency")
+    desk.connection.execute("SET plan_cache_mode = force_generic_plan")
+    return desk.connection
+
+
+def test_statements_use_their_indices(filled):
+    """What is hot or grows is never read whole."""
+    wrong = []
+    for statement, index in PLANS:
+        places = {int(number) for number in re.findall(r"\$(\d+)", statement.postgresql)}
+        given = f"({', '.join(['NULL'] * len(places))})" if places else ""
+        filled.execute(f"PREPARE asked AS {statement.postgresql}")
+        rows = filled.execute(f"EXPLAIN EXECUTE asked{given}").fetchall()
+        filled.execute("DEALLOCATE asked")
+        plan = "\n".join(row[0] for row in rows)
+        if index not in plan or "Seq Scan" in plan:
+            wrong.append(f"{statement.postgresql}\n{plan}")
+
+    assert wrong == []
