@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,23 @@ def postgresql_schema(postgresql_server: str) -> Iterator[str]:
 def postgresql_url(postgresql_schema: str) -> Iterator[str]:
     """The URL of a schema in which nothing is stored."""
     yield postgresql_schema
-    with psycopg.connect(postgresql_schema, autocommit=True) as connection:
+    empty(postgresql_schema)
+
+
+@pytest.fixture
+def empty_postgresql_url(postgresql_url: str) -> Callable[[], str]:
+    """Gives the same URL, emptied, as often as it is asked."""
+
+    def make() -> str:
+        empty(postgresql_url)
+        return postgresql_url
+
+    return make
+
+
+def empty(url: str) -> None:
+    """Remove what is stored."""
+    with psycopg.connect(url, autocommit=True) as connection:
         tables = connection.execute(
             "SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables"
             " WHERE schemaname = current_schema() AND tablename <> 'alembic_version'"

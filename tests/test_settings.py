@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -398,6 +399,15 @@ def test_weights_sum_to_something(tmp_path):
     assert "more than 0" in faults(tmp_path, document)["channels.email.weights"]
     del document["channels"]["email"]["weights"]["outbox"]
     assert loaded(tmp_path, document).channels["email"].weights == {"mail": 0}
+
+
+def test_postgresql_without_its_driver_says_what_to_install(tmp_path, monkeypatch):
+    """The driver comes with an extra."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+
+    found = faults(tmp_path, {"storage": {"url": "postgresql://db/clarion"}})
+
+    assert "pip install 'clarion[postgres]'" in found["storage.url"]
 
 
 @pytest.mark.parametrize("section", ["storage", "redis"])

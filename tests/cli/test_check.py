@@ -66,6 +66,52 @@ def create_store(house: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def on_postgresql(house: Path, postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same settings on a database server."""
+    monkeypatch.setenv("CLARION_STORAGE__URL", postgresql_url)
+    return house
+
+
+def test_a_database_server_is_tried_and_counted(on_postgresql: Path, postgresql_url: str) -> None:
+    """As a file is: it takes a write, and its counts agree with its rows."""
+    code, found = check(on_postgresql, "--recount")
+
+    assert code == 0
+    assert "can be read and written" in found["storage"]["detail"]
+    assert found["counts"]["ok"]
+    assert found["disk"]["ok"]
+
+
+def test_a_database_that_a_server_uses_is_no_fault(
+    on_postgresql: Path, postgresql_url: str
+) -> None:
+    """Whoever checks beside a running server wants to know just that."""
+    store = open_store(postgresql_url)
+    store.open()
+    try:
+        _, found = check(on_postgresql)
+    finally:
+        store.close()
+
+    assert found["storage"]["ok"]
+    assert "is in use, most likely by a running Clarion" in found["storage"]["detail"]
+
+
+def test_a_database_server_that_is_away_is_told_without_its_password(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What to do stands beside it."""
+    monkeypatch.setenv("CLARION_STORAGE__URL", "postgresql://ada:hunter2@127.0.0.1:1/clarion")
+
+    code, found = check(house)
+
+    assert code == 1
+    assert "cannot use the database clarion at 127.0.0.1:1" in found["storage"]["detail"]
+    assert "start the database server" in found["storage"]["fix"]
+    assert "hunter2" not in json.dumps(found)
+
+
 def test_a_fresh_directory_is_fine_and_stays_empty(house: Path) -> None:
     """A check, perhaps made by root, must not leave a database that the service cannot write."""
     code, found = check(house)

@@ -192,6 +192,15 @@ def url(backend: str, request: pytest.FixtureRequest, path: Path) -> str:
 
 
 @pytest.fixture
+def empty_url(backend: str, request: pytest.FixtureRequest) -> Callable[[], str]:
+    """Gives an empty store, as often as it is asked; the one before has to be closed."""
+    if backend == "postgresql":
+        return request.getfixturevalue("empty_postgresql_url")
+    factory = request.getfixturevalue("tmp_path_factory")
+    return lambda: f"{SQLITE}{factory.mktemp('store')}/clarion.db"
+
+
+@pytest.fixture
 def open_desk_at() -> Iterator[Callable[[str], Desk]]:
     """Open a store (again, as a new process would); the one before has to be closed."""
     stores: list[Store] = []
