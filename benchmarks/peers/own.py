@@ -6,11 +6,12 @@ import asyncio
 import sqlite3
 import sys
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from benchmarks import process
 from benchmarks.child import Child
-from benchmarks.peers.contestant import SLOTS, Site
+from benchmarks.peers.broker import Postgres
+from benchmarks.peers.contestant import SLOTS, NotPrepared, Site
 from benchmarks.peers.scenario import Scenario
 from benchmarks.subject import write_settings
 from clarion.testing.clarion_process import ClarionProcess
@@ -37,8 +38,12 @@ class Clarion:
 
     async def start(self, site: Site) -> int:
         """Start it and return its port."""
+        return await self.serve(site)
+
+    async def serve(self, site: Site, **environment: str) -> int:
+        """Start the server and return its port."""
         settings = write_settings(site.directory, site.sink_url, SLOTS)
-        self._server = ClarionProcess(site.directory, settings=settings)
+        self._server = ClarionProcess(site.directory, settings=settings, env=environment)
         await self._server.start(START_S)
         return self._server.port
 
@@ -62,6 +67,39 @@ class Clarion:
         """Kill it; what it was measured for is done."""
         if self._server is not None:
             await self._server.aclose()
+
+
+class ClarionOnPostgresql(Clarion):
+    """The same on a PostgreSQL server of its own, whose processes count as Clarion's."""
+
+    name = "clarion-pg"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._database = Postgres()
+
+    def prepare(self) -> dict[str, str]:
+        """Install the server and return the versions; NotPrepared without the driver."""
+        try:
+            driver = version("psycopg")
+        except PackageNotFoundError as error:
+            raise NotPrepared("pip install 'clarion[postgres]'") from error
+        found = self._database.environment.prepare()
+        servers = {each: found[each] for each in self._database.versions}
+        return {"clarion": version("clarion"), "psycopg": driver, **servers}
+
+    async def start(self, site: Site) -> int:
+        """Start the database and the server, and return the server's port."""
+        return await self.serve(site, CLARION_STORAGE__URL=await self._database.start(site))
+
+    def pids(self) -> list[int]:
+        """Return the server's process and the database's."""
+        return [*super().pids(), *self._database.pids()]
+
+    async def stop(self) -> None:
+        """End both."""
+        await super().stop()
+        await self._database.stop()
 
 
 class Bare:

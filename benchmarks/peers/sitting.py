@@ -12,7 +12,7 @@ from benchmarks import machine
 from benchmarks.peers import run
 from benchmarks.peers.catalogue import RECIPES
 from benchmarks.peers.contestant import Contestant, NotPrepared
-from benchmarks.peers.own import Bare, Clarion
+from benchmarks.peers.own import Bare, Clarion, ClarionOnPostgresql
 from benchmarks.peers.queued import QueuePeer
 from benchmarks.peers.run import Run
 from benchmarks.peers.scenario import Scenario
@@ -73,7 +73,7 @@ class Sitting:
 
 def everybody() -> list[Contestant]:
     """Return all contestants in their order of turns."""
-    return [Bare(), Clarion(), *map(QueuePeer, RECIPES)]
+    return [Bare(), Clarion(), ClarionOnPostgresql(), *map(QueuePeer, RECIPES)]
 
 
 def prepare(contestants: Sequence[Contestant], sitting: Sitting, say: Say) -> list[Contestant]:
