@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from clarion.storage.recount import recount
+from clarion.storage.sqlite import SqliteConnection
 
 _COPIED: Final = ("", "-wal")
 
@@ -38,11 +39,11 @@ def examine(database: Path) -> Corpse:
         source = database.with_name(database.name + suffix)
         if source.exists():
             shutil.copyfile(source, copy.with_name(source.name))
-    with closing(sqlite3.connect(copy)) as connection:
+    with closing(sqlite3.connect(copy, factory=SqliteConnection)) as connection:
         return _read(connection)
 
 
-def _read(connection: sqlite3.Connection) -> Corpse:
+def _read(connection: SqliteConnection) -> Corpse:
     tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'jobs'")
     if tables.fetchone() is None:
         return Corpse()

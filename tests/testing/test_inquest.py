@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from clarion.storage.connection import migrate
+from clarion.storage.sqlite import migrate
 from clarion.testing.inquest import Corpse, examine
 
 
