@@ -25,7 +25,8 @@ from clarion.storage.statement import Statement
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_MS = 30_000
 """A statement of ours takes milliseconds; one that takes this long meets a lock."""
-LOCK_TIMEOUT_MS = 5_000
+LOCK_TIMEOUT_MS = 2_000
+"""Nobody else writes, so a lock is somebody's who repairs by hand."""
 IDLE_TIMEOUT_MS = 60_000
 """A transaction that nobody goes on with would keep dead rows alive."""
 PREPARED = 512

@@ -22,6 +22,7 @@ from clarion.settings import load
 from clarion.storage.backend import open_store
 from clarion.storage.command import Accept, AcceptedRow, Load, Sweep
 from clarion.storage.recount import recount
+from clarion.storage.sqlite import SqliteConnection
 from clarion.storage.sqlite_store import SqliteStore
 from clarion.testing import ScriptedProvider, settings_toml
 
@@ -111,7 +112,7 @@ class Disk:
         """Open it as any SQLite does, and return the ids that are there."""
         # Reading only, since to close it would move the log into the file: that takes long.
         uri = f"file:{self.path}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True)) as connection:
+        with closing(sqlite3.connect(uri, uri=True, factory=SqliteConnection)) as connection:
             return _examine(connection)
 
     def start(self):
@@ -288,7 +289,7 @@ def test_the_index_of_the_log_is_never_trusted(record, disk, index):
         other = random.Random(SEED).randbytes(32_768)
     elif index == "of another log":
         disk.lay(record.file, record.log[: record.ends[3]])
-        with closing(sqlite3.connect(disk.path)) as connection:
+        with closing(sqlite3.connect(disk.path, factory=SqliteConnection)) as connection:
             connection.execute("SELECT count(*) FROM jobs").fetchone()
             other = copied(disk.path.with_name("clarion.db-shm"))
 

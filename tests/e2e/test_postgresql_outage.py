@@ -11,9 +11,12 @@ import pytest
 
 from clarion.testing.load import Load
 
+pytestmark = pytest.mark.timeout(300)
+
 SLOTS = 8
 CUTS = 12
 CUT_EVERY_S = 0.2
+PATIENCE_S = 60.0
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ async def marked(client, ids):
 async def check_books(house, clarion, provider, load, deaths):
     """Everything that was answered with 202 was delivered; what came twice is marked."""
     await load.stop()
-    stats = await clarion.client.wait_drained()
+    stats = await clarion.client.wait_drained(PATIENCE_S)
     assert set(load.accepted) <= set(provider.deliveries)
     assert house.ended(stats) == {"sent": stats["accepted"]}
     doubled = set(provider.duplicates())
@@ -53,7 +56,7 @@ async def test_nothing_is_lost_when_the_process_is_killed(house, provider, own_p
     load = Load(clarion.url, house.email)
     for _ in range(3):
         n = len(load.accepted)
-        await house.until(lambda n=n: len(load.accepted) > n + 60)
+        await house.until(lambda n=n: len(load.accepted) > n + 60, PATIENCE_S)
         await clarion.kill()
         await clarion.start()
 
@@ -64,11 +67,11 @@ async def test_a_server_that_dies_is_a_state_that_ends(house, provider, own_post
     """Meanwhile 503 with Retry-After, not ready but alive; afterwards all goes on by itself."""
     clarion = await house.start(env=stored_at(own_postgresql))
     load = Load(clarion.url, house.email)
-    await house.until(lambda: len(load.accepted) > 100)
+    await house.until(lambda: len(load.accepted) > 100, PATIENCE_S)
 
     os.kill(own_postgresql.get_pid(), signal.SIGQUIT)
 
-    await house.until(lambda: len(load.refused) > 5)
+    await house.until(lambda: len(load.refused) > 5, PATIENCE_S)
     answer = await clarion.client.request("POST", "/v1/notifications", json=house.email())
     assert answer.status == 503
     assert int(answer.headers["Retry-After"]) >= 1
@@ -78,7 +81,7 @@ async def test_a_server_that_dies_is_a_state_that_ends(house, provider, own_post
 
     await asyncio.to_thread(own_postgresql.ensure_postgres_running)
     n = len(load.accepted)
-    await house.until(lambda: len(load.accepted) > n + 100)
+    await house.until(lambda: len(load.accepted) > n + 100, PATIENCE_S)
     assert (await clarion.client.request("GET", "/readyz")).status == 200
     await check_books(house, clarion, provider, load, deaths=1)
 
@@ -87,7 +90,7 @@ async def test_sessions_may_be_cut_at_any_moment(house, provider, own_postgresql
     """In the middle of a transaction, before a commit, after it: each is looked up."""
     clarion = await house.start(env=stored_at(own_postgresql))
     load = Load(clarion.url, house.email)
-    await house.until(lambda: len(load.accepted) > 50)
+    await house.until(lambda: len(load.accepted) > 50, PATIENCE_S)
 
     with psycopg.connect(own_postgresql.get_uri(), autocommit=True) as admin:
         for _ in range(CUTS):
@@ -97,7 +100,7 @@ async def test_sessions_may_be_cut_at_any_moment(house, provider, own_postgresql
             )
             await asyncio.sleep(CUT_EVERY_S)
     n = len(load.accepted)
-    await house.until(lambda: len(load.accepted) > n + 100)
+    await house.until(lambda: len(load.accepted) > n + 100, PATIENCE_S)
 
     await check_books(house, clarion, provider, load, deaths=CUTS)
 
@@ -106,7 +109,7 @@ async def test_a_server_that_hangs_stops_nothing_for_good(house, provider, own_p
     """No answer for a while is no error: what waits goes on, and nothing is doubled."""
     clarion = await house.start(env=stored_at(own_postgresql))
     load = Load(clarion.url, house.email)
-    await house.until(lambda: len(load.accepted) > 50)
+    await house.until(lambda: len(load.accepted) > 50, PATIENCE_S)
     with psycopg.connect(own_postgresql.get_uri(), autocommit=True) as admin:
         (pid,) = admin.execute(
             "SELECT pid FROM pg_stat_activity WHERE application_name = 'clarion writer'"
@@ -118,7 +121,7 @@ async def test_a_server_that_hangs_stops_nothing_for_good(house, provider, own_p
     os.kill(pid, signal.SIGCONT)
 
     n = len(load.accepted)
-    await house.until(lambda: len(load.accepted) > n + 50)
+    await house.until(lambda: len(load.accepted) > n + 50, PATIENCE_S)
     await check_books(house, clarion, provider, load, deaths=0)
 
 
@@ -127,12 +130,12 @@ async def test_a_server_that_is_away_at_the_start_is_waited_for(house, provider,
     env = stored_at(own_postgresql)
     own_postgresql.stop()
     clarion = await house.start_later(env=env)
-    await house.until(lambda: "storage_awaited" in clarion.log)
+    await house.until(lambda: "storage_awaited" in clarion.log, PATIENCE_S)
     assert "cannot use the database" in clarion.log
 
     await asyncio.to_thread(own_postgresql.ensure_postgres_running)
 
-    await clarion.wait_ready()
+    await clarion.wait_ready(PATIENCE_S)
     await house.send_all(clarion.client, [house.email(1)])
     await provider.wait_for(lambda: len(provider.deliveries) == 1)
 
@@ -142,11 +145,11 @@ async def test_a_second_process_stands_by_and_takes_over(house, provider, own_po
     env = stored_at(own_postgresql)
     first = await house.start(env=env)
     load = Load(first.url, house.email)
-    await house.until(lambda: len(load.accepted) > 50)
+    await house.until(lambda: len(load.accepted) > 50, PATIENCE_S)
     second = await house.start_later(env=env)
-    await house.until(lambda: "storage_awaited" in second.log)
+    await house.until(lambda: "storage_awaited" in second.log, PATIENCE_S)
 
     await first.kill()
 
-    await second.wait_ready()
+    await second.wait_ready(PATIENCE_S)
     await check_books(house, second, provider, load, deaths=1)

@@ -8,6 +8,7 @@ import pytest
 
 from clarion.domain.redrive import DeadFilter, RedriveRequest
 from clarion.storage.recount import recount
+from clarion.storage.sqlite import connect_reader
 from clarion.testing.simulated_provider import MOODS
 
 DAY_S = 86_400.0
@@ -24,7 +25,7 @@ def rows(world, sql):
 
 
 def differences(world):
-    connection = sqlite3.connect(world.path, isolation_level=None)
+    connection = connect_reader(world.path)
     try:
         return recount(connection)
     finally:
