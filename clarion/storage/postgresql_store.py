@@ -174,10 +174,14 @@ class PostgresqlStore(Store):
         """See what became of the commit whose answer was lost."""
         if self._transaction_id is None:
             return
-        row = self.connection.execute(
-            "SELECT pg_xact_status($1::text::xid8)", (self._transaction_id,)
-        ).fetchone()
-        status = None if row is None else row[0]
+        try:
+            row = self.connection.execute(
+                "SELECT pg_xact_status($1::text::xid8)", (self._transaction_id,)
+            ).fetchone()
+            status = None if row is None else row[0]
+        except psycopg.errors.InvalidParameterValue:
+            # It lies in the future: the server has crashed since, and nothing of it was on disk.
+            status = "aborted"
         if status == IN_PROGRESS:
             # The server has not noticed yet that nobody is there.
             raise StorageUnavailable("the end of the last transaction is not known yet")

@@ -319,7 +319,10 @@ class Writer:
         try:
             self._store.probe()
         except Exception as error:
-            self._reason = storage_failure(error) or reason
+            told = storage_failure(error)
+            if told is None:
+                log.warning("storage_probe_failed", error=repr(error))
+            self._reason = told or reason
             self._retry_at = self._monotonic() + self._retry_s
             return []
         if self._store.take_doubt():

@@ -123,6 +123,17 @@ def test_a_commit_whose_answer_is_lost_is_looked_up(desk, admin, is_heard):
     assert (desk.job_row(job) is not None) is is_heard
 
 
+def test_a_transaction_that_a_crash_of_the_server_forgot_was_not_made(desk):
+    """Its number is not given yet: the server counts on from what was on its disk."""
+    job = desk.job()
+    desk.store._transaction_id = str(2**40)
+
+    desk.accept(job)
+
+    assert desk.store.take_doubt() is False
+    assert desk.job_row(job) is not None
+
+
 def test_the_writer_tells_of_a_commit_that_was_made_after_all(desk, admin):
     """Once, before it says that all is well: then memories can be thrown away in time."""
     news, now = [], [0.0]
