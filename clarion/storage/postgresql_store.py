@@ -47,7 +47,7 @@ FIND_INCARNATION = prepare(
     select(nodes.c.incarnation).where(nodes.c.node == bindparam("node")), "node"
 )
 
-IN_PROGRESS = "in progress"
+IN_PROGRESS, ABORTED = "in progress", "aborted"
 
 
 class PostgresqlStore(Store):
@@ -181,13 +181,14 @@ class PostgresqlStore(Store):
             status = None if row is None else row[0]
         except psycopg.errors.InvalidParameterValue:
             # It lies in the future: the server has crashed since, and nothing of it was on disk.
-            status = "aborted"
+            status = ABORTED
         if status == IN_PROGRESS:
             # The server has not noticed yet that nobody is there.
             raise StorageUnavailable("the end of the last transaction is not known yet")
         log.warning("storage_doubt_cleared", transaction=self._transaction_id, status=status)
         self._transaction_id = None
-        self._is_doubt_new = status == "committed"
+        # One that nobody knows any more may have been made; to load once too often costs nothing.
+        self._is_doubt_new = status != ABORTED
 
     def take_doubt(self) -> bool:
         """Say, once, whether a commit that was told as failed has been made after all."""
