@@ -26,6 +26,8 @@ class Corpse:
     """Every notification that is there."""
     in_flight: frozenset[str] = frozenset()
     """Those with an intent: a call of them may have been out."""
+    told_of: frozenset[str] = frozenset()
+    """Those of which a receipt is kept."""
     broken: tuple[str, ...] = ()
     """What is wrong with the file: damage, and counts that do not agree with the rows."""
 
@@ -54,8 +56,10 @@ def _read(connection: SqliteConnection) -> Corpse:
         return Corpse(broken=damage)
     ids = connection.execute("SELECT id FROM notifications").fetchall()
     sending = connection.execute("SELECT id FROM jobs WHERE sending IS NOT NULL").fetchall()
+    told = connection.execute("SELECT DISTINCT notification_id FROM receipts").fetchall()
     return Corpse(
         ids=frozenset(id for (id,) in ids),
         in_flight=frozenset(id for (id,) in sending),
+        told_of=frozenset(id for (id,) in told),
         broken=tuple(map(str, recount(connection))),
     )

@@ -61,6 +61,8 @@ class Oracle:
         """Per id, at how many deaths a call of it was in flight."""
         self.receipts = Counter()
         """What the receipts of this round were answered."""
+        self.told = set()
+        """Ids of which a receipt was answered with 200."""
         self.at = "before the first round"
         self._order = [*self.rng.sample(MIGRATIONS, len(MIGRATIONS)), *self._later(rounds)]
 
@@ -207,7 +209,10 @@ class Oracle:
     async def _report(self):
         taken = self._taken_lately()
         for id in self.rng.sample(taken, min(5, len(taken))):
-            self.receipts[await self._report_one(id)] += 1
+            answer = await self._report_one(id)
+            self.receipts[answer] += 1
+            if answer == 200:
+                self.told.add(id)
 
     def _taken_lately(self):
         """Return what has a receipt to come; at most once has none, and so stays in doubt."""
@@ -234,6 +239,8 @@ class Oracle:
         assert not corpse.broken, f"{self.at}: {corpse.broken[:10]}"
         lost = self.load.accepted.keys() - corpse.ids
         assert not lost, f"{self.at}: {len(lost)} acknowledged and gone: {sorted(lost)[:5]}"
+        untold = self.told - corpse.told_of
+        assert not untold, f"{self.at}: receipts answered and gone: {sorted(untold)[:5]}"
         assert len(corpse.in_flight) <= SLOTS, f"{self.at}: more intents than slots"
         self.flown.update(corpse.in_flight)
 
