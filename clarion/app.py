@@ -86,6 +86,8 @@ class Surroundings:
     """By provider: what is used in place of the adapter that the settings name."""
     is_loop_watched: bool = True
     """Whether a thread watches for a blocked loop; senseless where time is virtual."""
+    is_given_up: Callable[[], bool] = lambda: False
+    """Whether a start that still waits for its store is to end."""
 
 
 class Engine:
@@ -112,8 +114,7 @@ class Engine:
         self._writer: Writer | None = None
         self._hung_check: asyncio.Task[None] | None = None
         self._store = around.open_store(blueprint.store_url(settings), now=self.clock.now)
-        snapshots = blueprint.snapshots(settings, self.clock)
-        self.reader = Reader(snapshots, executor=around.executor)
+        self.reader = Reader(blueprint.snapshots(settings, self.clock), executor=around.executor)
         self.service = self._make_service()
         self.gauges = Gauges(self.service, self.reader, self.runtime, self.metrics)
 
@@ -141,7 +142,7 @@ class Engine:
 
     async def start(self) -> None:
         """Open the store and start every actor. Raises: StoreLocked, StorageUnavailable."""
-        await open_patiently(self._store, self.clock.monotonic)
+        await open_patiently(self._store, self.clock.monotonic, self._around.is_given_up)
         controls = await self.reader.controls()
         blueprint.remember_controls(self._memory, self.settings, controls, self.clock)
         self._writer = self._start_writer()
@@ -169,6 +170,7 @@ class Engine:
             post=loop.call_soon_threadsafe,
             on_state=self._storage_changed,
             on_doubt=self._reload_lanes,
+            on_taken=partial(self._give_up, "writer", "another process has written since"),
             commit_seconds=self.metrics.commit_seconds().observe,
             batch_size=self.metrics.commit_batch_size().observe,
             monotonic=self.clock.monotonic,
@@ -307,8 +309,8 @@ class Engine:
         self.metrics.actor_restarts("supervisor").inc()
         self.runtime.restart("supervisor")
 
-    def _give_up(self, name: str) -> None:
-        log.critical("giving_up", actor=name, why="it keeps crashing; all accepted work is on disk")
+    def _give_up(self, name: str, why: str = "it keeps crashing") -> None:
+        log.critical("giving_up", actor=name, why=f"{why}; all accepted work is on disk")
         self.failed.set()
 
     async def _watch_hung(self) -> None:

@@ -20,6 +20,7 @@
     │   ├── AskTimeout             no answer within the deadline
     │   └── WouldDeadlock          a blocking wait on the event loop's own thread
     └── StoreLocked                another process writes to the database
+        └── StoreTaken             ... and has written since this one lost it: only a restart helps
 """
 
 from __future__ import annotations
@@ -137,3 +138,7 @@ class WouldDeadlock(ActorError):
 
 class StoreLocked(ClarionError):
     """Another process writes to the database."""
+
+
+class StoreTaken(StoreLocked):
+    """Another process has written since this one lost the database: its memory is of the past."""

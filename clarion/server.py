@@ -14,6 +14,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from importlib.metadata import version
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ from aiohttp import web
 
 from clarion import blueprint
 from clarion.app import Engine, Surroundings, running
-from clarion.errors import Fault, SettingsError
+from clarion.errors import Fault, SettingsError, StorageUnavailable, StoreLocked
 from clarion.http.app import make_app
 from clarion.http.connection import Runner
 from clarion.http.front import Front
@@ -38,7 +39,18 @@ async def serve(settings: Settings, surroundings: Surroundings | None = None) ->
     """Serve HTTP until SIGTERM or SIGINT; return the exit code of the process."""
     ended = asyncio.Event()
     _heed_signals(ended.set)
-    async with running(settings, surroundings) as engine, _listening(engine) as url:
+    try:
+        around = replace(surroundings or Surroundings(), is_given_up=ended.is_set)
+        return await _serve_until(ended, settings, around)
+    except (StorageUnavailable, StoreLocked):
+        if not ended.is_set():
+            raise
+        log.info("stopped", why="told to while it waited for its store")
+        return 0
+
+
+async def _serve_until(ended: asyncio.Event, settings: Settings, around: Surroundings) -> int:
+    async with running(settings, around) as engine, _listening(engine) as url:
         _look_for_cycles_rarely()
         log.info("serving", url=url, pid=os.getpid())
         await _first(ended, engine.failed)

@@ -188,7 +188,7 @@ class Service:
 
     async def get(self, id: str) -> Notification:
         """Return a notification with its calls. Raises NotFound, StorageUnavailable."""
-        found = await self._reader.get(id) if id.isascii() else None
+        found = await self._reader.get(id) if id.isascii() and id.isprintable() else None
         if found is None:
             raise NotFound("notification", id)
         return found
@@ -365,7 +365,7 @@ def _check_page(filter: Filter, limit: int) -> None:
     for name in ("channel", "to", "reference", "reason", "provider"):
         value = getattr(filter, name)
         if value is not None and not _is_storable(value):
-            faults.append(Fault("the text is not valid Unicode", name))
+            faults.append(Fault("the text is not valid Unicode, or holds a NUL", name))
     if faults:
         raise InvalidNotification(faults)
 
@@ -375,7 +375,7 @@ def _is_storable(text: str) -> bool:
         text.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return "\0" not in text
 
 
 def _too_late(status: Status | None) -> str:

@@ -39,12 +39,7 @@ def try_storage(settings: Settings) -> tuple[Finding, bool]:
         return _try_directory(path), False
     name = name_of(url)
     try:
-        store = open_store(url)
-        try:
-            store.open()
-            store.probe()
-        finally:
-            store.close()
+        open_store(url).try_out()
     except StoreLocked:
         return Finding("storage", True, f"{name} is in use, most likely by a running Clarion"), True
     except StorageUnavailable as error:
@@ -56,7 +51,8 @@ def try_storage(settings: Settings) -> tuple[Finding, bool]:
         return Finding("storage", False, detail, fix or _LET_IT), False
     except Exception as error:
         # The database's own errors, whose type is storage's secret.
-        return Finding("storage", False, _why_storage(error), "make room, or mend the disk"), False
+        fix = "make room, or mend the disk" if path is not None else _LET_US
+        return Finding("storage", False, _why_storage(error), fix), False
     return Finding("storage", True, f"{name} can be read and written"), False
 
 

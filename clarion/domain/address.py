@@ -15,14 +15,15 @@ from ipaddress import AddressValueError, IPv6Address
 from urllib.parse import SplitResult, urlsplit
 
 from clarion.domain.notification import Channel
-from clarion.domain.text import line_fault
+from clarion.domain.text import line_fault, size_bytes
 
 MAX_LOCAL = 64
 MAX_EMAIL = 254
 """RFC 5321 section 4.5.3.1, and the erratum that puts a whole path at 254."""
 MAX_URL = 2048
-MAX_TOKEN = 4096
-"""Push tokens and chat addresses; the longest known push endpoint has some 1,000."""
+MAX_TOKEN_BYTES = 2048
+"""Push tokens and chat addresses; the longest known push endpoint has some 1,000. PostgreSQL puts
+2,704 bytes into an index at most, and whoever looks for a recipient needs one."""
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
@@ -171,9 +172,11 @@ def _is_host(parts: SplitResult) -> bool:
 
 
 def _token(to: str) -> str:
-    fault = line_fault(to, MAX_TOKEN)
+    fault = line_fault(to, MAX_TOKEN_BYTES)
     if fault is not None:
         raise ValueError(fault)
+    if size_bytes(to) > MAX_TOKEN_BYTES:
+        raise ValueError(f"is {size_bytes(to)} bytes long; {MAX_TOKEN_BYTES} are the most")
     if to.strip() != to or not to:
         raise ValueError("is empty, or has blanks around it")
     return to

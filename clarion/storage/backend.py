@@ -51,7 +51,9 @@ def open_store(url: str, *, node: str = "local", now: Callable[[], float] = _CLO
     return SqliteStore(url.removeprefix(SQLITE), node=node, now=now)
 
 
-async def open_patiently(store: Store, monotonic: Callable[[], float]) -> None:
+async def open_patiently(
+    store: Store, monotonic: Callable[[], float], is_given_up: Callable[[], bool]
+) -> None:
     """Open a store; one that may come back, or become free, is waited for as long as it says."""
     deadline_at = monotonic() + store.patience_s
     while True:
@@ -62,6 +64,8 @@ async def open_patiently(store: Store, monotonic: Callable[[], float]) -> None:
                 raise
             log.warning("storage_awaited", reason=str(error))
             await asyncio.sleep(RETRY_S)
+            if is_given_up():
+                raise
         else:
             return
 

@@ -25,12 +25,17 @@ _PRIMARY_CODE = 0xFF
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _OF_POSTGRESQL = {
     "25006": "the database server is read-only (a standby?)",
+    "25P03": "the database server closed a transaction that stood still",
+    "25P04": "the database server closed a transaction that took too long",
     "28000": "the database server refuses this user",
     "28P01": "the database server refuses the password",
     "3D000": "the database server has no database of this name",
+    "3F000": "the schema that search_path names is not there",
     "40001": "the database server undid the transaction (serialization)",
     "40P01": "the database server undid the transaction (deadlock)",
     "42501": "the user may not use the tables or the schema (permissions)",
+    "42703": "a table lacks a column (it was changed by hand, or by a newer version?)",
+    "42P01": "a table is not there (it was dropped, or search_path is another?)",
     "53100": "the database server's disk is full",
     "53200": "the database server is out of memory",
     "53300": "the database server takes no more connections",
@@ -41,7 +46,11 @@ _OF_POSTGRESQL = {
     "57P03": "the database server is starting or stopping",
     "57P05": "the database server closed an idle connection",
     "58030": "the database server's disk does not read or write (I/O error)",
+    "XX001": "the database is damaged",
+    "XX002": "an index of the database is damaged",
 }
+_OF_ONE_VALUE = "54"
+"""The class of codes that say that what one command brings is too large: the server is well."""
 
 
 def storage_failure(error: BaseException) -> str | None:
@@ -61,7 +70,10 @@ def _of_postgresql(error: BaseException) -> str | None:
     psycopg = sys.modules.get("psycopg")
     if psycopg is None or not isinstance(error, psycopg.Error):
         return None
-    known = _OF_POSTGRESQL.get(error.sqlstate or "")
+    code = error.sqlstate or ""
+    if code.startswith(_OF_ONE_VALUE):
+        return None
+    known = _OF_POSTGRESQL.get(code)
     if known is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         told = " ".join(str(error).split())
         return f"the database server cannot be reached ({told})"

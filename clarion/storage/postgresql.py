@@ -23,6 +23,16 @@ from clarion.storage.failure import storage_failure
 from clarion.storage.statement import Statement
 
 CONNECT_TIMEOUT_S = 5
+# A server that vanishes without a word would be waited for as long as the kernel likes: a quarter
+# of an hour after a question, two hours for an answer.
+_PATIENCE = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""What libpq is told where the URL says nothing else; the last one in milliseconds."""
 STATEMENT_TIMEOUT_MS = 30_000
 """A statement of ours takes milliseconds; one that takes this long meets a lock."""
 LOCK_TIMEOUT_MS = 2_000
@@ -70,12 +80,17 @@ class PostgresqlConnection(psycopg.Connection[Row]):
         return self.execute(statement.postgresql, values).fetchall()
 
 
-def session(application: str) -> dict[str, Any]:
+def patience(url: str) -> dict[str, Any]:
+    """Return how long the network is waited for, as far as the URL does not say it."""
+    given = conninfo.conninfo_to_dict(url)
+    return {name: value for name, value in _PATIENCE.items() if name not in given}
+
+
+def session(url: str, application: str) -> dict[str, Any]:
     """Return what psycopg has to be told of a session of ours; `application` names it."""
-    return {
+    return patience(url) | {
         "autocommit": True,
         "cursor_factory": RawCursor,
-        "connect_timeout": CONNECT_TIMEOUT_S,
         "application_name": application,
         "client_encoding": "utf8",
     }
@@ -98,7 +113,7 @@ def configure(connection: psycopg.Connection[Any]) -> None:
 
 def connect(url: str, application: str) -> PostgresqlConnection:
     """Open a session of ours. Raises psycopg.Error."""
-    connection = PostgresqlConnection.connect(url, **session(application))
+    connection = PostgresqlConnection.connect(url, **session(url, application))
     try:
         configure(connection)
     except BaseException:
@@ -122,7 +137,7 @@ def migrate(url: str) -> None:
     """Bring the schema up to date; several processes may start at once. See `migration.migrate`."""
     engine = create_engine(
         "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_S),
+        creator=lambda: psycopg.connect(url, **patience(url)),
         poolclass=NullPool,
     )
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,8 +16,9 @@ from clarion.storage.reader import PoolState
 from clarion.storage.statement import ROLLBACK, SNAPSHOT, verbatim
 
 APPLICATION = "clarion reader"
-RECONNECT_S = 300.0
-"""Failed connections are tried again for so long, with a growing pause; then at the next need."""
+RECONNECT_S = 2.0
+"""Failed connections are tried again for so long, then at the next need. The pauses between the
+tries double: were they many, a server that is back would be noticed minutes later."""
 MAX_IDLE_S = 600.0
 MAX_LIFE_S = 3600.0
 """Sessions are renewed, so that what a server keeps for one stays bounded."""
@@ -32,10 +34,12 @@ class PostgresqlSnapshots:
 
     def __init__(self, url: str, *, least: int, most: int) -> None:
         self._url = url
+        self._lock = threading.Lock()
+        self._used = 0
         self._pool: ConnectionPool[PostgresqlConnection] = ConnectionPool(
             url,
             connection_class=PostgresqlConnection,
-            kwargs=session(APPLICATION),
+            kwargs=session(url, APPLICATION),
             configure=configure,
             check=ConnectionPool.check_connection,
             min_size=least,
@@ -50,10 +54,10 @@ class PostgresqlSnapshots:
     @contextmanager
     def snapshot(self, timeout_s: float) -> Iterator[PostgresqlConnection]:
         """Give a session in a transaction of its own, for `timeout_s` seconds at most."""
-        # Opened where it is first needed: a server that is away is waited for, here as later.
-        self._pool.open()
         try:
-            with self._pool.connection(timeout_s) as connection:
+            # Opened where it is first needed: a server that is away is waited for, here as later.
+            self._pool.open()
+            with self._pool.connection(timeout_s) as connection, self._in_use():
                 connection.run(SNAPSHOT)
                 try:
                     connection.run(SET_TIMEOUT, (f"{timeout_s * 1000:.0f}",))
@@ -69,11 +73,21 @@ class PostgresqlSnapshots:
             reason = storage_failure(error) or " ".join(str(error).split())
             raise StorageUnavailable(f"the store cannot be read: {reason}") from error
 
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        # The pool itself counts those that it tries to open among those that it has.
+        with self._lock:
+            self._used += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._used -= 1
+
     def _why_none(self, timeout_s: float) -> str:
-        state = self.state()
-        if state.used:
+        if self._used >= self._pool.max_size:
             return (
-                f"all {state.used} connections to {shown(self._url)} were in use for"
+                f"all {self._used} connections to {shown(self._url)} were in use for"
                 f" {timeout_s:g} s; raise storage.pool_max, or ask less at a time"
             )
         return f"{shown(self._url)} gave no connection within {timeout_s:g} s"
@@ -81,10 +95,9 @@ class PostgresqlSnapshots:
     def state(self) -> PoolState:
         """Say how the pool stands."""
         found = self._pool.get_stats()
-        size, idle = found.get("pool_size", 0), found.get("pool_available", 0)
         return PoolState(
-            used=size - idle,
-            idle=idle,
+            used=self._used,
+            idle=found.get("pool_available", 0),
             waiting=found.get("requests_waiting", 0),
             waited_s=found.get("requests_wait_ms", 0) / 1000,
         )

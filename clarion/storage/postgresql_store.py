@@ -7,14 +7,14 @@ commit whose answer is lost with the session is looked up by its transaction's i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import psycopg
 import structlog
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, delete, select
 
-from clarion.errors import StorageUnavailable, StoreLocked
+from clarion.errors import ClarionError, StorageUnavailable, StoreLocked, StoreTaken
 from clarion.policies.clock import SystemClock
 from clarion.storage.postgresql import (
     LOCK,
@@ -39,6 +39,7 @@ FIND_OWNER = f"""\
 SELECT coalesce(client_addr::text, 'this host'), backend_start::timestamp(0)::text
 FROM pg_locks JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND classid = {LOCK} AND objid = hashtext(current_schema())::oid
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND granted
 LIMIT 1"""
 MAKE_INCARNATION = "SELECT pg_current_xact_id()::text"
@@ -46,6 +47,14 @@ ENTER = replace_row(nodes)
 FIND_INCARNATION = prepare(
     select(nodes.c.incarnation).where(nodes.c.node == bindparam("node")), "node"
 )
+REMOVE = prepare(delete(nodes).where(nodes.c.node == bindparam("node")), "node")
+NOBODY = ""
+"""The node of a row that is written to try whether rows can be, and removed at once."""
+
+LEAST_VERSION = 13
+"""The first one that knows `pg_current_xact_id`."""
+ENCODING = "UTF8"
+"""The one that stores every text: others refuse what they have no sign for, emoji first."""
 
 IN_PROGRESS, ABORTED = "in progress", "aborted"
 
@@ -69,16 +78,49 @@ class PostgresqlStore(Store):
 
     def open(self) -> None:
         """Connect, take the lock and bring the schema up to date; see `Store`."""
+        with self._opening():
+            self._enter(self._connect_at_first())
+
+    def try_out(self) -> None:
+        """Open, write and close; leaves no mark that would shut out who has lost it for a moment.
+
+        See `Store`.
+        """
+        with self._opening():
+            self._connect_at_first()
+            self.probe()
+        self.close()
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
         try:
-            connection = self._connect()
-            migrate(self._url)
-            self._enter(connection)
+            yield
         except psycopg.Error as error:
             self.close()
             raise unavailable(self._url, error) from error
         except BaseException:
             self.close()
             raise
+
+    def _connect_at_first(self) -> PostgresqlConnection:
+        connection = self._connect()
+        self._check_server(connection)
+        migrate(self._url)
+        return connection
+
+    def _check_server(self, connection: PostgresqlConnection) -> None:
+        version = connection.info.server_version // 10_000
+        if version < LEAST_VERSION:
+            raise ClarionError(
+                f"the server of {shown(self._url)} is PostgreSQL {version};"
+                f" use {LEAST_VERSION} or newer"
+            )
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != ENCODING:
+            raise ClarionError(
+                f"the database {shown(self._url)} is encoded in {encoding}, which does not hold"
+                f" every text; create it anew with ENCODING '{ENCODING}' TEMPLATE template0"
+            )
 
     def close(self) -> None:
         """End the session, and with it the lock."""
@@ -110,6 +152,12 @@ class PostgresqlStore(Store):
         try:
             connection.execute(TAKE_LOCK)
         except psycopg.errors.LockNotAvailable as error:
+            if self._incarnation:
+                self._check_incarnation(connection)
+                raise StorageUnavailable(
+                    "the server still keeps the lock of the session that was lost, or another"
+                    " process is about to take over"
+                ) from error
             found = connection.execute(FIND_OWNER).fetchone()
             owner = "" if found is None else f" of {found[0]} that connected at {found[1]}"
             raise StoreLocked(
@@ -127,7 +175,7 @@ class PostgresqlStore(Store):
     def _check_incarnation(self, connection: PostgresqlConnection) -> None:
         found = connection.run(FIND_INCARNATION, (self._node,)).fetchone()
         if found != (self._incarnation,):
-            raise StoreLocked(
+            raise StoreTaken(
                 f"another process has written to {shown(self._url)} since this one lost its"
                 " connection; restart this one"
             )
@@ -140,7 +188,13 @@ class PostgresqlStore(Store):
         self.connection.execute("BEGIN")
 
     def begin_reading(self) -> None:
-        """Begin a transaction that a server which takes no writes does not refuse."""
+        """Begin a transaction that a server which takes no writes does not refuse.
+
+        It connects to none: `probe` does, once per try, so that no reader waits for a server that
+        is away.
+        """
+        if self.connection.closed:
+            raise StorageUnavailable("the connection to the database server is lost")
         self._renew()
         self.connection.execute("BEGIN READ ONLY")
 
@@ -196,13 +250,18 @@ class PostgresqlStore(Store):
         return is_new
 
     def probe(self) -> None:
-        """Try whether the server takes a write; raises psycopg.Error or StorageUnavailable."""
+        """Try whether the server takes a write of this process.
+
+        Raises psycopg.Error, StorageUnavailable or StoreLocked.
+        """
         self.begin()
         try:
-            self.connection.execute("CREATE TEMPORARY TABLE probe (filler text) ON COMMIT DROP")
-            # A temporary table alone is written nowhere.
-            self.connection.execute("SELECT pg_current_xact_id()")
+            if self._incarnation:
+                # A standby that was promoted has what others wrote while this session only read.
+                self._check_incarnation(self.connection)
+            self.connection.run(ENTER, (NOBODY, "probe", self._now()))
+            self.connection.run(REMOVE, (NOBODY,))
             self.connection.execute("COMMIT")
-        except psycopg.Error:
+        except BaseException:
             self.rollback()
             raise

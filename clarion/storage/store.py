@@ -90,6 +90,14 @@ class Store(ABC):
         used, ClarionError when a newer Clarion wrote it.
         """
 
+    def try_out(self) -> None:
+        """Open, see that a write is taken, and close; raises as `open` and `probe` do."""
+        try:
+            self.open()
+            self.probe()
+        finally:
+            self.close()
+
     @abstractmethod
     def close(self) -> None:
         """Close the connection and let another process have the database."""

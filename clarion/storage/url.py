@@ -37,9 +37,12 @@ def _postgresql_fault(url: str) -> str | None:
     except ImportError:
         return "PostgreSQL needs a driver that is not installed: pip install 'clarion[postgres]'"
     try:
-        psycopg.conninfo.conninfo_to_dict(url)
+        parts = psycopg.conninfo.conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
         # libpq quotes what it does not understand, a password among it.
         told, _, _ = " ".join(str(error).split()).partition('"')
         return f"cannot be read as a PostgreSQL URL: {told.strip(' :')}"
+    # A password with such a sign is read as part of them, and would be told as their name.
+    if any("@" in str(parts.get(name, "")) for name in ("host", "port", "dbname")):
+        return "has an @, / or other sign in user or password that has to be written as %40, %2F …"
     return None

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from clarion.errors import StorageUnavailable
+from clarion.errors import StorageUnavailable, StoreTaken
 from clarion.policies.clock import SystemClock
 from clarion.storage.command import Command, Load, LoadTimers, Refill
 from clarion.storage.failure import storage_failure
@@ -88,7 +88,8 @@ class Writer:
     `post` carries a callable to the thread that `on_done` and `on_state` belong to
     (`loop.call_soon_threadsafe`). `on_state(False, reason)` says once that the disk fails,
     `on_state(True, "")` that it works again; `on_doubt` before that, where a commit that was told
-    as failed turns out to have been made: then memory is behind the disk. `retry_s` and
+    as failed turns out to have been made: then memory is behind the disk. `on_taken` says once
+    that another process has written meanwhile: then this one never can again. `retry_s` and
     `monotonic` are seconds; `commit_seconds` and `batch_size` are told how each commit went, on
     the writer's thread.
     """
@@ -101,6 +102,7 @@ class Writer:
         post: Callable[[Callable[[], None]], object],
         on_state: Callable[[bool, str], None],
         on_doubt: Callable[[], None] = _nothing,
+        on_taken: Callable[[], None] = _nothing,
         max_batch: int = 512,
         retry_s: float = 1.0,
         commit_seconds: Callable[[float], None] = _ignore,
@@ -112,6 +114,7 @@ class Writer:
         self._post = post
         self._on_state = on_state
         self._on_doubt = on_doubt
+        self._on_taken = on_taken
         self._max_batch = max_batch
         self._retry_s = retry_s
         self._commit_seconds = commit_seconds
@@ -124,6 +127,7 @@ class Writer:
         self._kept: list[Command] = []
         self._reason = ""
         self._is_told_writable = True
+        self._is_taken = False
         self._retry_at = 0.0
         self._thread: threading.Thread | None = None
 
@@ -282,7 +286,13 @@ class Writer:
     def _fail(self, error: Exception, batch: Sequence[Command]) -> list[Done]:
         self._reason = storage_failure(error) or str(error)
         self._retry_at = self._monotonic() + self._retry_s
+        self._see_if_taken(error)
         return self._triage(batch)
+
+    def _see_if_taken(self, error: Exception) -> None:
+        if isinstance(error, StoreTaken) and not self._is_taken:
+            self._is_taken = True
+            self._post_safely(self._on_taken)
 
     def _triage(self, batch: Sequence[Command]) -> list[Done]:
         """Keep what is owed, read what may be read, refuse the rest."""
@@ -324,6 +334,7 @@ class Writer:
                 log.warning("storage_probe_failed", error=repr(error))
             self._reason = told or reason
             self._retry_at = self._monotonic() + self._retry_s
+            self._see_if_taken(error)
             return []
         if self._store.take_doubt():
             self._post_safely(self._on_doubt)

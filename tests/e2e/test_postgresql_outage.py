@@ -153,3 +153,38 @@ async def test_a_second_process_stands_by_and_takes_over(house, provider, own_po
 
     await second.wait_ready(PATIENCE_S)
     await check_books(house, second, provider, load, deaths=1)
+
+
+async def test_a_process_whose_place_another_has_taken_ends(house, provider, own_postgresql):
+    """Its memory is of the past; a supervisor that starts it anew makes it the standby."""
+    env = stored_at(own_postgresql)
+    first = await house.start(env=env)
+    load = Load(first.url, house.email)
+    await house.until(lambda: len(load.accepted) > 50, PATIENCE_S)
+    second = await house.start_later(env=env)
+    await house.until(lambda: "storage_awaited" in second.log, PATIENCE_S)
+
+    first.signal(signal.SIGSTOP)
+    with psycopg.connect(own_postgresql.get_uri(), autocommit=True) as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+            " WHERE application_name = 'clarion writer' AND locktype = 'advisory' AND granted"
+        )
+    await second.wait_ready(PATIENCE_S)
+    first.signal(signal.SIGCONT)
+
+    assert await first.wait_death(PATIENCE_S) == 1
+    assert "another process has written" in first.log
+    await check_books(house, second, provider, load, deaths=1)
+
+
+async def test_a_process_that_waits_for_its_store_can_be_stopped(house, provider, own_postgresql):
+    """Whoever stops it does not wait for a minute, nor has to kill it."""
+    env = stored_at(own_postgresql)
+    own_postgresql.stop()
+    clarion = await house.start_later(env=env)
+    await house.until(lambda: "storage_awaited" in clarion.log, PATIENCE_S)
+
+    clarion.signal(signal.SIGTERM)
+
+    assert await clarion.wait_death(PATIENCE_S / 4) == 0

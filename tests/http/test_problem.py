@@ -40,6 +40,7 @@ STATUSES = {
     errors.StorageUnavailable: 503, errors.Unanswered: 503, errors.CircuitOpen: 503,
     errors.ActorError: 503, errors.ActorDead: 503, errors.AskTimeout: 503,
     errors.StoreLocked: 503,
+    errors.StoreTaken: 503,
 }  # fmt: skip
 
 

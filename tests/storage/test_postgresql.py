@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import random
 import re
+import string
 import threading
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
 
-from clarion.errors import ClarionError, StorageUnavailable, StoreLocked
+from clarion.domain.address import MAX_TOKEN_BYTES, MAX_URL
+from clarion.domain.notification import Content
+from clarion.domain.submission import MAX_KEY, MAX_NAME
+from clarion.errors import ClarionError, StorageUnavailable, StoreLocked, StoreTaken
 from clarion.storage import acceptance, bulk, delivery, ending, lane, search, sweep
 from clarion.storage.backend import open_store
-from clarion.storage.command import Accept
+from clarion.storage.command import Accept, Load
 from clarion.storage.failure import storage_failure
-from clarion.storage.postgresql import shown
+from clarion.storage.postgresql import LOCK, session, shown
 from clarion.storage.postgresql_snapshots import PostgresqlSnapshots
 from clarion.storage.recount import recount
 from clarion.storage.url import url_fault
@@ -82,8 +88,128 @@ def test_what_another_process_wrote_meanwhile_shuts_out_the_first(desk, admin, u
     other.open()
     other.close()
 
-    with pytest.raises(StoreLocked, match="restart this one"):
+    with pytest.raises(StoreTaken, match="restart this one"):
         desk.accepted()
+
+
+def test_who_finds_another_in_its_place_knows_that_it_is_taken(desk, admin, url):
+    """The other still has the lock: to wait for it would be in vain."""
+    break_session(admin, desk)
+    with pytest.raises(psycopg.Error):
+        desk.accepted()
+    other = open_store(url)
+    other.open()
+    try:
+        with pytest.raises(StoreTaken):
+            desk.store.probe()
+    finally:
+        other.close()
+
+
+def test_a_lock_that_the_last_session_left_is_waited_for(desk, admin, url):
+    """Nobody has written since, so nobody is asked to stop anything."""
+    break_session(admin, desk)
+    with pytest.raises(psycopg.Error):
+        desk.accepted()
+    admin.execute("SELECT pg_advisory_lock(%s, hashtext(current_schema()))", (LOCK,))
+
+    with pytest.raises(StorageUnavailable, match="still keeps the lock"):
+        desk.store.probe()
+
+    admin.execute("SELECT pg_advisory_unlock_all()")
+    desk.store.probe()
+    desk.accepted()
+
+
+def test_a_session_that_lived_through_a_promotion_is_checked(desk, admin):
+    """It was only reading on a standby while another process wrote to the primary."""
+    admin.execute("UPDATE nodes SET incarnation = 'another'")
+
+    with pytest.raises(StoreTaken):
+        desk.store.probe()
+
+
+def test_a_trial_shuts_nobody_out(desk, admin, url):
+    """`clarion check` in the moment in which a server connects again."""
+    break_session(admin, desk)
+    with pytest.raises(psycopg.Error):
+        desk.accepted()
+
+    open_store(url).try_out()
+
+    desk.accepted()
+    assert admin.execute("SELECT count(*) FROM nodes").fetchone() == (1,)
+
+
+def test_a_probe_needs_no_right_that_the_store_does_not(desk):
+    """A server may forbid temporary tables: it would be found well by no probe."""
+    desk.store.probe()
+
+    assert desk.execute("SELECT pg_my_temp_schema()::int").fetchone() == (0,)
+
+
+def test_a_reader_does_not_wait_for_a_server_that_is_away(desk, admin):
+    """Each would wait for the connection anew; the probe tries it once for all."""
+    desk.accepted()
+    break_session(admin, desk)
+    with pytest.raises(psycopg.Error):
+        desk.accepted()
+
+    with pytest.raises(StorageUnavailable, match="is lost"):
+        desk.store.read(Load("email", 10, desk.now, 10))
+
+    desk.store.probe()
+    assert desk.store.read(Load("email", 10, desk.now, 10)).depth["queued"] == 1
+
+
+def test_the_writer_tells_once_that_the_store_is_taken(desk, admin):
+    """Whoever runs it has to end: no retry can help."""
+    told, now = [], [0.0]
+    writer = Writer(
+        desk.store,
+        on_done=lambda done: None,
+        post=lambda call: call(),
+        on_state=lambda *_: None,
+        on_taken=lambda: told.append("taken"),
+        monotonic=lambda: now[0],
+    )
+    admin.execute("UPDATE nodes SET incarnation = 'another'")
+    break_session(admin, desk)
+    writer.submit(desk.acceptance(desk.job()))
+    for _ in range(3):
+        writer.run_once()
+        now[0] += 1.0
+
+    assert told == ["taken"]
+
+
+def test_a_silent_network_is_not_waited_for_as_long_as_the_kernel_likes(desk, url):
+    """Where the URL says nothing else."""
+    found = desk.connection.info.get_parameters()
+    assert (found["keepalives_idle"], found["tcp_user_timeout"]) == ("10", "25000")
+
+    other = session(f"{url}&keepalives_idle=77", "x")
+    assert "keepalives_idle" not in other
+    assert other["tcp_user_timeout"] == 25_000
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_does_not_hold_every_text_is_refused(postgresql_server, encoding):
+    """At the start, not at the first emoji, and with what to do."""
+    name = f"clarion_test_{encoding.lower()}"
+    with psycopg.connect(postgresql_server, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+        try:
+            store = open_store(in_database(postgresql_server, name))
+            with pytest.raises(ClarionError, match=f"is encoded in {encoding}.*; create it anew"):
+                store.open()
+        finally:
+            admin.execute(f"DROP DATABASE {name}")
+
+
+def in_database(url, name):
+    """Return the URL of another database of the same server."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
 class CutWire:
@@ -173,6 +299,81 @@ def test_a_text_that_the_server_refuses_takes_nobody_with_it(desk):
     assert desk.job_row(good) is not None
 
 
+def test_a_text_too_long_for_an_index_takes_nobody_with_it(desk):
+    """It is the fault of one command: the server is well, and says so with an operational error."""
+    chars = random.Random(1).choices(string.ascii_letters, k=4000)
+    good, bad = desk.job(), desk.job(content=Content(to="".join(chars), text="Hi"))
+    done, states = [], []
+    writer = Writer(
+        desk.store,
+        on_done=done.extend,
+        post=lambda call: call(),
+        on_state=lambda *state: states.append(state),
+    )
+    for job in (bad, good):
+        writer.submit(desk.acceptance(job))
+    writer.run_once()
+
+    assert [each.error is None for each in done] == [False, True]
+    assert states == []
+
+
+def test_the_longest_texts_that_come_in_fit_into_their_indices(desk):
+    """What a door lets in, no database may refuse."""
+    random_text = random.Random(1)
+
+    def text(n, size_bytes):
+        first = {1: 0x21, 4: 0x1F300}[size_bytes]
+        return "".join(chr(first + random_text.randrange(90)) for _ in range(n))
+
+    name = text(MAX_NAME, 4)
+    to = max(text(MAX_TOKEN_BYTES, 1), text(MAX_URL, 1))
+    job = desk.job(content=Content(to=to, text="Hi"), flow=name, tenant=name, reference=name)
+    draft = desk.draft(
+        job, tenant=name, idempotency_key=text(MAX_KEY, 4), fingerprint="f", reference=name
+    )
+    desk.run(Accept("email", [draft], [job]))
+
+    assert desk.record_row(job)["to_address"] == to
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("25P03", "stood still"),
+        ("42P01", "a table is not there"),
+        ("XX001", "the database is damaged"),
+        ("57P01", "closed the connection"),
+        ("08006", "cannot be reached"),
+        ("54000", None),
+        ("22021", None),
+    ],
+)
+def test_trouble_of_the_server_is_told_from_the_fault_of_a_command(code, told):
+    """The classes of the driver do not say it: a lost session may be an `InternalError`."""
+    reason = storage_failure(psycopg.errors.lookup(code)("something"))
+
+    assert reason is None if told is None else told in reason
+
+
+def test_a_transaction_that_stood_still_is_trouble_of_the_server(desk, admin):
+    """A machine that slept: the settle behind it keeps its story, over a new session."""
+    job = desk.sending()
+    desk.execute("SET idle_in_transaction_session_timeout = 1")  # ms
+    desk.store.begin()
+    pid = desk.connection.info.backend_pid
+    while admin.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchone():
+        pass
+
+    with pytest.raises(psycopg.Error) as broken:
+        desk.store.apply(desk.settlement(job))
+    desk.store.rollback()
+
+    assert storage_failure(broken.value) is not None
+    desk.run(desk.settlement(job))
+    assert desk.counts()["sent"] == 1
+
+
 def test_a_newer_schema_is_refused(desk, open_desk):
     """An older Clarion would write what the newer one does not understand."""
     desk.execute("UPDATE alembic_version SET version_num = '9999'")
@@ -219,6 +420,12 @@ def test_acknowledged_is_written_whatever_the_server_is_set_to(desk, admin, url)
         admin.execute(f'ALTER ROLE "{user}" RESET synchronous_commit')
 
 
+@pytest.mark.parametrize("url", ["u:pa/ss@h/db", "u:p@ss@h/db", "u:p@/ss@h/db"])
+def test_a_password_that_is_not_written_as_urls_want_is_not_told_as_a_name(url):
+    """libpq takes the rest of it for a host or a database, and everybody would tell that."""
+    assert "%40" in url_fault(f"postgresql://{url}")
+
+
 # --- the pool --------------------------------------------------------------------------------
 
 
@@ -242,6 +449,28 @@ def test_a_pool_that_is_used_up_says_so(pool):
     state = pool.state()
     assert (state.used, state.waiting) == (0, 0)
     assert state.waited_s >= 0.05
+
+
+def test_a_pool_whose_server_is_away_does_not_call_itself_too_small():
+    """Larger, it would have no more connections."""
+    pool = PostgresqlSnapshots("postgresql://ada:secret@127.0.0.1:1/clarion", least=1, most=4)
+    with pytest.raises(StorageUnavailable) as away, pool.snapshot(0.2):
+        pass
+    state = pool.state()
+    pool.close()
+
+    assert str(away.value) == "clarion at 127.0.0.1:1 gave no connection within 0.2 s"
+    assert state.used == 0
+
+
+def test_a_pool_that_is_closed_is_a_store_that_cannot_be_read(pool):
+    """A question that comes as the process ends."""
+    with pool.snapshot(5.0):
+        pass
+    pool.close()
+
+    with pytest.raises(StorageUnavailable, match="cannot be read"), pool.snapshot(1.0):
+        pass
 
 
 def test_whoever_waits_gets_the_next_connection(pool):
