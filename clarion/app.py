@@ -185,9 +185,9 @@ class Engine:
         self.runtime.ref("journal").tell(StorageChanged(is_writable, reason))
 
     def _reload_lanes(self) -> None:
-        """Let every lane load what the disk has: it holds more than their memories know."""
+        """Let every lane load what the disk has: it may hold more than their memories know."""
         for route in self._routes:
-            self._queue_of(route.channel).tell(Crash("a commit that was told as failed was made"))
+            self._queue_of(route.channel).tell(Crash("nobody knows whether a commit was made"))
 
     def _spawn(self, name: str, make: Callable[[], Any]) -> None:
         self.children.add(name)

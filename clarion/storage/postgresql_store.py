@@ -56,7 +56,7 @@ LEAST_VERSION = 13
 ENCODING = "UTF8"
 """The one that stores every text: others refuse what they have no sign for, emoji first."""
 
-IN_PROGRESS, ABORTED = "in progress", "aborted"
+IN_PROGRESS, ABORTED, COMMITTED = "in progress", "aborted", "committed"
 
 
 class PostgresqlStore(Store):
@@ -74,7 +74,7 @@ class PostgresqlStore(Store):
         """What the database knows this process by, among all that ever had it."""
         self._transaction_id: str | None = None
         """Of a commit that was asked for and not answered."""
-        self._is_doubt_new = False
+        self._fate: bool | None = None
 
     def open(self) -> None:
         """Connect, take the lock and bring the schema up to date; see `Store`."""
@@ -241,13 +241,16 @@ class PostgresqlStore(Store):
             raise StorageUnavailable("the end of the last transaction is not known yet")
         log.warning("storage_doubt_cleared", transaction=self._transaction_id, status=status)
         self._transaction_id = None
-        # One that nobody knows any more may have been made; to load once too often costs nothing.
-        self._is_doubt_new = status != ABORTED
+        self._fate = None if status is None else status == COMMITTED
 
-    def take_doubt(self) -> bool:
-        """Say, once, whether a commit that was told as failed has been made after all."""
-        is_new, self._is_doubt_new = self._is_doubt_new, False
-        return is_new
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the answer to the last commit is lost; see `Store`."""
+        return self._transaction_id is not None
+
+    def fate(self) -> bool | None:
+        """Say what became of it, after the next transaction has begun; see `Store`."""
+        return self._fate
 
     def probe(self) -> None:
         """Try whether the server takes a write of this process.

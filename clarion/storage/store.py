@@ -122,8 +122,13 @@ class Store(ABC):
     def probe(self) -> None:
         """Raise if nothing can be written."""
 
-    def take_doubt(self) -> bool:
-        """Say, once, whether a commit that was told as failed has been made after all."""
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the answer to the last commit is lost, so that it may have been made."""
+        return False
+
+    def fate(self) -> bool | None:
+        """Say whether the commit that was in doubt has been made; None where nobody knows."""
         return False
 
     def use(self, connection: Connection) -> None:

@@ -65,8 +65,12 @@ class Store(Protocol):
     def probe(self) -> None:
         """Raise if nothing can be written."""
 
-    def take_doubt(self) -> bool:
-        """Say, once, whether a commit that was told as failed has been made after all."""
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the answer to the last commit is lost, so that it may have been made."""
+
+    def fate(self) -> bool | None:
+        """Say whether the commit that was in doubt has been made; None where nobody knows."""
 
 
 def _ignore(_value: float) -> None:
@@ -87,8 +91,9 @@ class Writer:
 
     `post` carries a callable to the thread that `on_done` and `on_state` belong to
     (`loop.call_soon_threadsafe`). `on_state(False, reason)` says once that the disk fails,
-    `on_state(True, "")` that it works again; `on_doubt` before that, where a commit that was told
-    as failed turns out to have been made: then memory is behind the disk. `on_taken` says once
+    `on_state(True, "")` that it works again. A commit whose answer is lost is told when it is known
+    whether it was made; `on_doubt` says that nobody knows, so that memory may be behind the disk.
+    `on_taken` says once
     that another process has written meanwhile: then this one never can again. `retry_s` and
     `monotonic` are seconds; `commit_seconds` and `batch_size` are told how each commit went, on
     the writer's thread.
@@ -125,6 +130,8 @@ class Writer:
         self._is_closing = False
         self._running = 0
         self._kept: list[Command] = []
+        self._doubtful: list[Done] = []
+        """What a commit came to, if it was made: its answer is lost."""
         self._reason = ""
         self._is_told_writable = True
         self._is_taken = False
@@ -154,7 +161,7 @@ class Writer:
     @property
     def pending(self) -> int:
         """How many commands are submitted and not through."""
-        return len(self._inbox) + self._running + len(self._kept)
+        return len(self._inbox) + self._running + len(self._doubtful) + len(self._kept)
 
     @property
     def is_writable(self) -> bool:
@@ -210,10 +217,11 @@ class Writer:
     def _finish(self) -> None:
         while self._inbox:
             self.run_once()
-        if self._kept:
+        if self._kept or self._doubtful:
             self._retry_at = self._monotonic()
             self.run_once()
-        self._tell([self._refuse(command) for command in self._kept])
+        left = [*(done.command for done in self._doubtful), *self._kept]
+        self._tell([self._refuse(command) for command in left])
 
     def run_once(self) -> bool:
         """Write one batch on the caller's thread; return whether there was anything to do."""
@@ -244,7 +252,7 @@ class Writer:
         try:
             return self._commit(batch)
         except Exception as error:
-            if storage_failure(error) is not None:
+            if storage_failure(error) is not None or self._doubtful:
                 return self._fail(error, batch)
             if len(batch) == 1:
                 return self._write_without_story(batch[0], error)
@@ -268,18 +276,22 @@ class Writer:
         return done
 
     def _commit(self, batch: Sequence[Command]) -> list[Done]:
-        """Write a batch in one transaction, or raise with nothing written."""
+        """Write a batch in one transaction, or raise with nothing written, or with a doubt."""
         started_at = self._monotonic()
+        done: list[Done] = []
         try:
             self._store.begin()
             results = self._store.apply_all(batch)
+            done = [Done(command, result) for command, result in zip(batch, results, strict=True)]
             self._store.commit()
         except BaseException:
             self._store.rollback()
+            if self._store.is_in_doubt:
+                self._doubtful = done
             raise
         self._commit_seconds(self._monotonic() - started_at)
         self._batch_size(float(len(batch)))
-        return [Done(command, result) for command, result in zip(batch, results, strict=True)]
+        return done
 
     # --- a disk that fails -----------------------------------------------------------------
 
@@ -287,7 +299,7 @@ class Writer:
         self._reason = storage_failure(error) or str(error)
         self._retry_at = self._monotonic() + self._retry_s
         self._see_if_taken(error)
-        return self._triage(batch)
+        return [] if self._doubtful else self._triage(batch)
 
     def _see_if_taken(self, error: Exception) -> None:
         if isinstance(error, StoreTaken) and not self._is_taken:
@@ -308,7 +320,8 @@ class Writer:
 
     def _is_owed_to(self, read: Command) -> bool:
         # A read must not overtake what its lane is owed: it would show what is about to change.
-        return any(kept.channel in (read.channel, "") for kept in self._kept)
+        ahead = (*(done.command for done in self._doubtful), *self._kept)
+        return any(each.channel in (read.channel, "") for each in ahead)
 
     def _read(self, command: Command) -> Done:
         try:
@@ -336,14 +349,24 @@ class Writer:
             self._retry_at = self._monotonic() + self._retry_s
             self._see_if_taken(error)
             return []
-        if self._store.take_doubt():
-            self._post_safely(self._on_doubt)
         kept, self._kept, self._reason = self._kept, [], ""
-        done: list[Done] = []
+        done = self._end_doubt()
         commands = iter(kept)
         while chunk := list(islice(commands, self._max_batch)):
             done += self._write(chunk) if not self._reason else self._triage(chunk)
         return done
+
+    def _end_doubt(self) -> list[Done]:
+        """Tell what a commit came to that turns out to have been made; else make it now."""
+        doubtful, self._doubtful = self._doubtful, []
+        if not doubtful:
+            return []
+        fate = self._store.fate()
+        if fate:
+            return doubtful
+        if fate is None:
+            self._post_safely(self._on_doubt)
+        return self._write([done.command for done in doubtful])
 
     # --- telling ---------------------------------------------------------------------------
 

@@ -235,17 +235,17 @@ class CutWire:
 
 @pytest.mark.parametrize("is_heard", [True, False])
 def test_a_commit_whose_answer_is_lost_is_looked_up(desk, admin, is_heard):
-    """Whether it was made is known at once when the server is back, and told where it was."""
+    """Whether it was made is known at once when the server is back."""
     job = desk.job()
-    cut = CutWire(desk.connection, admin, is_heard=is_heard)
-    desk.store._connection = cut
+    desk.store._connection = CutWire(desk.connection, admin, is_heard=is_heard)
     with pytest.raises(psycopg.OperationalError):
         desk.accept(job)
+    assert desk.store.is_in_doubt
 
     desk.store.probe()
 
-    assert desk.store.take_doubt() is is_heard
-    assert desk.store.take_doubt() is False
+    assert not desk.store.is_in_doubt
+    assert desk.store.fate() is is_heard
     assert (desk.job_row(job) is not None) is is_heard
 
 
@@ -257,31 +257,79 @@ def test_a_transaction_that_a_crash_of_the_server_forgot_was_not_made(desk, admi
 
     desk.accept(job)
 
-    assert desk.store.take_doubt() is False
+    assert desk.store.fate() is False
     assert desk.job_row(job) is not None
 
 
-def test_the_writer_tells_of_a_commit_that_was_made_after_all(desk, admin):
-    """Once, before it says that all is well: then memories can be thrown away in time."""
-    news, now = [], [0.0]
-    writer = Writer(
-        desk.store,
-        on_done=lambda done: news.extend(type(each.error).__name__ for each in done),
-        post=lambda call: call(),
-        on_state=lambda is_good, _reason: news.append(is_good),
-        on_doubt=lambda: news.append("doubt"),
-        monotonic=lambda: now[0],
-    )
-    cut = CutWire(desk.connection, admin, is_heard=True)
-    desk.store._connection = cut
-    job = desk.job()
-    writer.submit(desk.acceptance(job))
-    writer.run_once()
-    now[0] += 1.0
-    writer.run_once()
+class Hearer:
+    """A writer on the desk's store, whose clock goes when it is told, and what it tells."""
 
-    assert news == [False, "StorageUnavailable", "doubt", True]
-    assert desk.job_row(job) is not None
+    def __init__(self, desk):
+        self.news = []
+        self.now = 0.0
+        self.writer = Writer(
+            desk.store,
+            on_done=self.hear,
+            post=lambda call: call(),
+            on_state=lambda is_good, _reason: self.news.append(is_good),
+            on_doubt=lambda: self.news.append("doubt"),
+            monotonic=lambda: self.now,
+        )
+
+    def hear(self, done):
+        self.news += [each.result if each.error is None else "refused" for each in done]
+
+    def write(self, *commands):
+        for each in commands:
+            self.writer.submit(each)
+        self.writer.run_once()
+        self.now += 1.0
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_a_commit_in_doubt_is_told_when_it_is_known(desk, admin, is_heard):
+    """Neither as failed, which may be wrong, nor twice: an intent would never be a call."""
+    job, later = desk.accepted(), desk.job()
+    hearer = Hearer(desk)
+    desk.store._connection = CutWire(desk.connection, admin, is_heard=is_heard)
+    intent = desk.intent(job)
+
+    hearer.write(intent)
+    assert (hearer.news, hearer.writer.pending) == ([False], 1)
+    hearer.write(desk.acceptance(later))
+
+    intended, accepted = hearer.news[2:]
+    assert hearer.news[:2] == [False, True]
+    assert intended == intent.calls
+    assert [row.job for row in accepted] == [later]
+    assert desk.counts() == {"accepted": 2, "queued": 1, "sending": 1}
+    assert recount(desk.connection) == []
+
+
+def test_a_commit_of_which_nobody_knows_is_made_again_and_told_as_a_doubt(desk, admin, monkeypatch):
+    """What it changed may be changed already: memories have to be thrown away."""
+    job = desk.sending()
+    hearer = Hearer(desk)
+    desk.store._connection = CutWire(desk.connection, admin, is_heard=True)
+    hearer.write(desk.settlement(job))
+    monkeypatch.setattr(desk.store, "fate", lambda: None)
+
+    hearer.write()
+
+    assert hearer.news == [False, "doubt", True, False]
+    assert desk.counts()["sent"] == 1
+
+
+def test_a_doubt_that_outlives_the_process_is_told_as_no_success(desk, admin):
+    """Whoever asked must not wait for an answer that nobody can give."""
+    hearer = Hearer(desk)
+    desk.store._connection = CutWire(desk.connection, admin, is_heard=True)
+    hearer.write(desk.acceptance(desk.job()))
+    admin.execute("SELECT pg_advisory_lock(%s, hashtext(current_schema()))", (LOCK,))
+
+    assert not hearer.writer.close(1.0)
+
+    assert hearer.news == [False, "refused"]
 
 
 def test_a_text_that_the_server_refuses_takes_nobody_with_it(desk):
@@ -327,7 +375,7 @@ def test_the_longest_texts_that_come_in_fit_into_their_indices(desk):
         return "".join(chr(first + random_text.randrange(90)) for _ in range(n))
 
     name = text(MAX_NAME, 4)
-    to = max(text(MAX_TOKEN_BYTES, 1), text(MAX_URL, 1))
+    to = max(text(MAX_TOKEN_BYTES, 1), text(MAX_URL, 1), key=len)
     job = desk.job(content=Content(to=to, text="Hi"), flow=name, tenant=name, reference=name)
     draft = desk.draft(
         job, tenant=name, idempotency_key=text(MAX_KEY, 4), fingerprint="f", reference=name

@@ -549,6 +549,8 @@ class Broken:
     def __init__(self, error):
         self.error = error
 
+    is_in_doubt = False
+
     def begin(self):
         raise self.error
 
