@@ -76,7 +76,9 @@ def _of_postgresql(error: BaseException) -> str | None:
     known = _OF_POSTGRESQL.get(code)
     if known is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         told = " ".join(str(error).split())
-        return f"the database server cannot be reached ({told})"
+        # It has no code for what the server says before there is a session.
+        what = "refuses the session" if "FATAL:" in told else "cannot be reached"
+        return f"the database server {what} ({told})"
     return known
 
 

@@ -34,11 +34,17 @@ _CLOCK = SystemClock()
 
 APPLICATION = "clarion writer"
 
-TAKE_LOCK = f"SELECT pg_advisory_lock({LOCK}, hashtext(current_schema()))"
+# Not simply the current schema: one that is put before it later has other locks, and no tables.
+KEY = """\
+hashtext(coalesce((SELECT nspname::text FROM pg_class AS found
+    JOIN pg_namespace AS space ON space.oid = found.relnamespace
+    WHERE found.oid = to_regclass('alembic_version')), current_schema()))"""
+"""The second key of the lock: the schema in which the tables are, or will be."""
+TAKE_LOCK = f"SELECT pg_advisory_lock({LOCK}, {KEY})"
 FIND_OWNER = f"""\
 SELECT coalesce(client_addr::text, 'this host'), backend_start::timestamp(0)::text
 FROM pg_locks JOIN pg_stat_activity USING (pid)
-WHERE locktype = 'advisory' AND classid = {LOCK} AND objid = hashtext(current_schema())::oid
+WHERE locktype = 'advisory' AND classid = {LOCK} AND objid = {KEY}::oid
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND granted
 LIMIT 1"""

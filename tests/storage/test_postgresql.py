@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import re
 import string
 import threading
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
 import pytest
@@ -20,7 +21,8 @@ from clarion.storage.backend import open_store
 from clarion.storage.command import Accept, Load
 from clarion.storage.failure import storage_failure
 from clarion.storage.postgresql import LOCK, session, shown
-from clarion.storage.postgresql_snapshots import PostgresqlSnapshots
+from clarion.storage.postgresql_snapshots import RECONNECT_S, PostgresqlSnapshots
+from clarion.storage.reader import Reader
 from clarion.storage.recount import recount
 from clarion.storage.url import url_fault
 from clarion.storage.writer import Writer
@@ -210,6 +212,56 @@ def test_a_database_that_does_not_hold_every_text_is_refused(postgresql_server, 
 def in_database(url, name):
     """Return the URL of another database of the same server."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+def test_a_schema_that_is_put_before_the_tables_does_not_let_a_second_one_in(desk, admin, url):
+    """A schema with the user's name comes first by itself, as soon as somebody makes it."""
+    name = f"{admin.execute('SELECT current_schema()').fetchone()[0]}_before"
+    admin.execute(f"CREATE SCHEMA {name}")
+    try:
+        with pytest.raises(StoreLocked, match="is in use by another process"):
+            open_store(url.replace("search_path%3D", f"search_path%3D{name},")).open()
+    finally:
+        admin.execute(f"DROP SCHEMA {name}")
+
+
+@pytest.mark.parametrize(
+    ("user", "database", "told"),
+    [
+        ("", "nothing", 'refuses the session .*FATAL: +database "nothing"'),
+        ("nobody:secret", "", 'refuses the session .*FATAL: .*"nobody"'),
+    ],
+)
+def test_what_the_server_refuses_is_told_in_its_words(postgresql_server, user, database, told):
+    """Who reads it knows that the network is well."""
+    parts = urlsplit(postgresql_server)
+    known_user, _, host = parts.netloc.rpartition("@")
+    parts = parts._replace(
+        netloc=f"{user or known_user}@{host}", path=f"/{database}" if database else parts.path
+    )
+    url = urlunsplit(parts)
+
+    with pytest.raises(StorageUnavailable, match=told) as refused:
+        open_store(url).open()
+
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("-c search_path=nowhere", "the schema that search_path names is not there"),
+        ("-c default_transaction_read_only=on", "the database server is read-only"),
+    ],
+)
+def test_a_place_in_which_nothing_can_be_made_is_told(postgresql_server, options, told):
+    """At the start, and by `clarion check`."""
+    url = f"{postgresql_server}{'&' if '?' in postgresql_server else '?'}options={quote(options)}"
+
+    with pytest.raises(StorageUnavailable, match=told):
+        open_store(url).open()
+    with pytest.raises(StorageUnavailable, match=told):
+        open_store(url).try_out()
 
 
 class CutWire:
@@ -509,6 +561,13 @@ def test_a_pool_whose_server_is_away_does_not_call_itself_too_small():
 
     assert str(away.value) == "clarion at 127.0.0.1:1 gave no connection within 0.2 s"
     assert state.used == 0
+
+
+def test_a_pool_goes_on_to_try_within_the_patience_of_who_asks():
+    """A try is given up, and the next one begun, before the pauses between them grow long."""
+    patience_s = inspect.signature(Reader).parameters["timeout_s"].default
+
+    assert patience_s > RECONNECT_S
 
 
 def test_a_pool_that_is_closed_is_a_store_that_cannot_be_read(pool):
