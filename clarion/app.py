@@ -37,7 +37,7 @@ from clarion.actors.provider import Desk, Provider
 from clarion.actors.queue import Queue
 from clarion.actors.redrive import Redriver
 from clarion.actors.retention import Retention
-from clarion.actors.runtime import Crash, CrashReport, Ref, Runtime
+from clarion.actors.runtime import CrashReport, Ref, Runtime
 from clarion.actors.supervisor_messages import ActorCrashed
 from clarion.domain.representation import represent_accepted
 from clarion.domain.submission import Rules
@@ -169,7 +169,6 @@ class Engine:
             on_done=self._committed,
             post=loop.call_soon_threadsafe,
             on_state=self._storage_changed,
-            on_doubt=self._reload_lanes,
             on_taken=partial(self._give_up, "writer", "another process has written since"),
             commit_seconds=self.metrics.commit_seconds().observe,
             batch_size=self.metrics.commit_batch_size().observe,
@@ -183,11 +182,6 @@ class Engine:
 
     def _storage_changed(self, is_writable: bool, reason: str) -> None:
         self.runtime.ref("journal").tell(StorageChanged(is_writable, reason))
-
-    def _reload_lanes(self) -> None:
-        """Let every lane load what the disk has: it may hold more than their memories know."""
-        for route in self._routes:
-            self._queue_of(route.channel).tell(Crash("nobody knows whether a commit was made"))
 
     def _spawn(self, name: str, make: Callable[[], Any]) -> None:
         self.children.add(name)

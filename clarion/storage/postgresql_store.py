@@ -2,7 +2,7 @@
 
 The session that writes holds an advisory lock, so that nothing is written by a process that has
 lost it: whoever loses the session loses the lock, and writes again only once both are back. A
-commit whose answer is lost with the session is looked up by its transaction's id.
+commit whose answer is lost with the session is looked up by a mark that it leaves.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from clarion.storage.postgresql import (
     unavailable,
 )
 from clarion.storage.schema import nodes
-from clarion.storage.statement import prepare, replace_row
+from clarion.storage.statement import prepare, replace_row, verbatim
 from clarion.storage.store import Store
 
 log = structlog.get_logger(__name__)
@@ -53,6 +53,11 @@ ENTER = replace_row(nodes)
 FIND_INCARNATION = prepare(
     select(nodes.c.incarnation).where(nodes.c.node == bindparam("node")), "node"
 )
+MARK = verbatim(
+    "UPDATE nodes SET incarnation = $1"
+    " WHERE node = $2 AND pg_current_xact_id_if_assigned() IS NOT NULL"
+)
+"""mark, row; only of a transaction that writes anyway."""
 REMOVE = prepare(delete(nodes).where(nodes.c.node == bindparam("node")), "node")
 NOBODY = ""
 """The node of a row that is written to try whether rows can be, and removed at once."""
@@ -61,8 +66,6 @@ LEAST_VERSION = 13
 """The first one that knows `pg_current_xact_id`."""
 ENCODING = "UTF8"
 """The one that stores every text: others refuse what they have no sign for, emoji first."""
-
-IN_PROGRESS, ABORTED, COMMITTED = "in progress", "aborted", "committed"
 
 
 class PostgresqlStore(Store):
@@ -78,9 +81,12 @@ class PostgresqlStore(Store):
         self._connection: PostgresqlConnection | None = None
         self._incarnation = ""
         """What the database knows this process by, among all that ever had it."""
-        self._transaction_id: str | None = None
+        self._commits = f"{node} commits"
+        """The node of the row that holds the mark of the last commit."""
+        self._n = 0
+        self._mark: str | None = None
         """Of a commit that was asked for and not answered."""
-        self._fate: bool | None = None
+        self._was_made = False
 
     def open(self) -> None:
         """Connect, take the lock and bring the schema up to date; see `Store`."""
@@ -176,6 +182,7 @@ class PostgresqlStore(Store):
         found = connection.execute(MAKE_INCARNATION).fetchone()
         assert found is not None
         self._incarnation = found[0]
+        connection.run(ENTER, (self._commits, "", self._now()))
         connection.run(ENTER, (self._node, self._incarnation, self._now()))
 
     def _check_incarnation(self, connection: PostgresqlConnection) -> None:
@@ -216,11 +223,13 @@ class PostgresqlStore(Store):
         self._clear_doubt()
 
     def end(self) -> None:
-        """Commit, and remember which transaction it was until the answer is there."""
-        row = self.connection.execute("SELECT pg_current_xact_id_if_assigned()::text").fetchone()
-        self._transaction_id = None if row is None else row[0]
+        """Mark the transaction, commit, and remember the mark until the answer is there."""
+        self._n += 1
+        mark = f"{self._incarnation} {self._n}"
+        if self.connection.run(MARK, (mark, self._commits)).rowcount:
+            self._mark = mark
         self.connection.execute("COMMIT")
-        self._transaction_id = None
+        self._mark = None
 
     def undo(self) -> None:
         """Roll back, where the session is still there."""
@@ -228,35 +237,29 @@ class PostgresqlStore(Store):
         with suppress(psycopg.Error):
             if not self.connection.closed:
                 self.connection.execute("ROLLBACK")
-                self._transaction_id = None
+                self._mark = None
 
     def _clear_doubt(self) -> None:
-        """See what became of the commit whose answer was lost."""
-        if self._transaction_id is None:
+        """See what became of the commit whose answer was lost.
+
+        It is over: its session had the lock, which this one has now. Its mark is looked for, not
+        its transaction's id: a server that crashed, or a standby, may have given that anew.
+        """
+        if self._mark is None:
             return
-        try:
-            row = self.connection.execute(
-                "SELECT pg_xact_status($1::text::xid8)", (self._transaction_id,)
-            ).fetchone()
-            status = None if row is None else row[0]
-        except psycopg.errors.InvalidParameterValue:
-            # It lies in the future: the server has crashed since, and nothing of it was on disk.
-            status = ABORTED
-        if status == IN_PROGRESS:
-            # The server has not noticed yet that nobody is there.
-            raise StorageUnavailable("the end of the last transaction is not known yet")
-        log.warning("storage_doubt_cleared", transaction=self._transaction_id, status=status)
-        self._transaction_id = None
-        self._fate = None if status is None else status == COMMITTED
+        found = self.connection.run(FIND_INCARNATION, (self._commits,)).fetchone()
+        self._was_made = found == (self._mark,)
+        log.warning("storage_doubt_cleared", commit=self._mark, was_made=self._was_made)
+        self._mark = None
 
     @property
     def is_in_doubt(self) -> bool:
         """Whether the answer to the last commit is lost; see `Store`."""
-        return self._transaction_id is not None
+        return self._mark is not None
 
-    def fate(self) -> bool | None:
-        """Say what became of it, after the next transaction has begun; see `Store`."""
-        return self._fate
+    def was_made(self) -> bool:
+        """Say what became of it, once the next transaction has begun; see `Store`."""
+        return self._was_made
 
     def probe(self) -> None:
         """Try whether the server takes a write of this process.

@@ -127,8 +127,8 @@ class Store(ABC):
         """Whether the answer to the last commit is lost, so that it may have been made."""
         return False
 
-    def fate(self) -> bool | None:
-        """Say whether the commit that was in doubt has been made; None where nobody knows."""
+    def was_made(self) -> bool:
+        """Say whether the commit that was in doubt has been made."""
         return False
 
     def use(self, connection: Connection) -> None:

@@ -69,8 +69,8 @@ class Store(Protocol):
     def is_in_doubt(self) -> bool:
         """Whether the answer to the last commit is lost, so that it may have been made."""
 
-    def fate(self) -> bool | None:
-        """Say whether the commit that was in doubt has been made; None where nobody knows."""
+    def was_made(self) -> bool:
+        """Say whether the commit that was in doubt has been made."""
 
 
 def _ignore(_value: float) -> None:
@@ -92,8 +92,7 @@ class Writer:
     `post` carries a callable to the thread that `on_done` and `on_state` belong to
     (`loop.call_soon_threadsafe`). `on_state(False, reason)` says once that the disk fails,
     `on_state(True, "")` that it works again. A commit whose answer is lost is told when it is known
-    whether it was made; `on_doubt` says that nobody knows, so that memory may be behind the disk.
-    `on_taken` says once
+    whether it was made. `on_taken` says once
     that another process has written meanwhile: then this one never can again. `retry_s` and
     `monotonic` are seconds; `commit_seconds` and `batch_size` are told how each commit went, on
     the writer's thread.
@@ -106,7 +105,6 @@ class Writer:
         on_done: Callable[[list[Done]], None],
         post: Callable[[Callable[[], None]], object],
         on_state: Callable[[bool, str], None],
-        on_doubt: Callable[[], None] = _nothing,
         on_taken: Callable[[], None] = _nothing,
         max_batch: int = 512,
         retry_s: float = 1.0,
@@ -118,7 +116,6 @@ class Writer:
         self._on_done = on_done
         self._post = post
         self._on_state = on_state
-        self._on_doubt = on_doubt
         self._on_taken = on_taken
         self._max_batch = max_batch
         self._retry_s = retry_s
@@ -359,13 +356,8 @@ class Writer:
     def _end_doubt(self) -> list[Done]:
         """Tell what a commit came to that turns out to have been made; else make it now."""
         doubtful, self._doubtful = self._doubtful, []
-        if not doubtful:
-            return []
-        fate = self._store.fate()
-        if fate:
+        if not doubtful or self._store.was_made():
             return doubtful
-        if fate is None:
-            self._post_safely(self._on_doubt)
         return self._write([done.command for done in doubtful])
 
     # --- telling ---------------------------------------------------------------------------

@@ -35,9 +35,8 @@ class UnheardStore(PostgresqlStore):
             super().end()
             return
         self.losing, self.is_losing = None, False
-        (number,) = self.connection.execute("SELECT pg_current_xact_id()::text").fetchone()
         super().end()
-        self._transaction_id = number
+        self._mark = f"{self._incarnation} {self._n}"
         self.connection.close()
         raise psycopg.OperationalError("the answer is lost")
 

@@ -140,7 +140,7 @@ def test_a_trial_shuts_nobody_out(desk, admin, url):
     open_store(url).try_out()
 
     desk.accepted()
-    assert admin.execute("SELECT count(*) FROM nodes").fetchone() == (1,)
+    assert admin.execute("SELECT count(*) FROM nodes").fetchone() == (2,)
 
 
 def test_a_probe_needs_no_right_that_the_store_does_not(desk):
@@ -297,20 +297,34 @@ def test_a_commit_whose_answer_is_lost_is_looked_up(desk, admin, is_heard):
     desk.store.probe()
 
     assert not desk.store.is_in_doubt
-    assert desk.store.fate() is is_heard
+    assert desk.store.was_made() is is_heard
     assert (desk.job_row(job) is not None) is is_heard
 
 
-def test_a_transaction_that_a_crash_of_the_server_forgot_was_not_made(desk, admin):
-    """Its number is not given yet: the server counts on from what was on its disk."""
+def test_a_commit_that_the_server_forgot_was_not_made(desk, admin):
+    """A server that crashed, or a standby, gives its transaction's id to somebody else."""
     job = desk.job()
-    (last,) = admin.execute("SELECT pg_current_xact_id()::text").fetchone()
-    desk.store._transaction_id = str(int(last) + 100)
+    desk.store._connection = CutWire(desk.connection, admin, is_heard=False)
+    with pytest.raises(psycopg.OperationalError):
+        desk.accept(job)
+    for _ in range(20):
+        admin.execute("SELECT pg_current_xact_id()")
 
     desk.accept(job)
 
-    assert desk.store.fate() is False
+    assert desk.store.was_made() is False
     assert desk.job_row(job) is not None
+
+
+def test_a_transaction_that_writes_nothing_leaves_no_mark(desk, admin):
+    """To look into the lanes costs no write."""
+    desk.accepted()
+    marks = "SELECT incarnation FROM nodes WHERE node = 'local commits'"
+    before = admin.execute(marks).fetchone()
+
+    desk.load()
+
+    assert admin.execute(marks).fetchone() == before
 
 
 class Hearer:
@@ -324,7 +338,6 @@ class Hearer:
             on_done=self.hear,
             post=lambda call: call(),
             on_state=lambda is_good, _reason: self.news.append(is_good),
-            on_doubt=lambda: self.news.append("doubt"),
             monotonic=lambda: self.now,
         )
 
@@ -356,20 +369,6 @@ def test_a_commit_in_doubt_is_told_when_it_is_known(desk, admin, is_heard):
     assert [row.job for row in accepted] == [later]
     assert desk.counts() == {"accepted": 2, "queued": 1, "sending": 1}
     assert recount(desk.connection) == []
-
-
-def test_a_commit_of_which_nobody_knows_is_made_again_and_told_as_a_doubt(desk, admin, monkeypatch):
-    """What it changed may be changed already: memories have to be thrown away."""
-    job = desk.sending()
-    hearer = Hearer(desk)
-    desk.store._connection = CutWire(desk.connection, admin, is_heard=True)
-    hearer.write(desk.settlement(job))
-    monkeypatch.setattr(desk.store, "fate", lambda: None)
-
-    hearer.write()
-
-    assert hearer.news == [False, "doubt", True, False]
-    assert desk.counts()["sent"] == 1
 
 
 def test_a_doubt_that_outlives_the_process_is_told_as_no_success(desk, admin):
