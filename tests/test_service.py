@@ -490,7 +490,8 @@ async def test_a_search_finds_an_address_as_it_was_written(house: House) -> None
 @pytest.mark.parametrize(
     ("filter", "limit"),
     [(Filter(), 0), (Filter(), -1), (Filter(), 501), (Filter(to="\ud800"), 50),
-     (Filter(reference="\ud800"), 50), (Filter(channel="\ud800"), 50)],
+     (Filter(reference="\ud800"), 50), (Filter(channel="\ud800"), 50),
+     (Filter(to="a\0"), 50)],
 )  # fmt: skip
 async def test_a_page_that_cannot_be_is_refused(house: House, filter: Filter, limit: int) -> None:
     """Not an error of the store, and not an endless page."""
