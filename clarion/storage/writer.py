@@ -92,10 +92,9 @@ class Writer:
     `post` carries a callable to the thread that `on_done` and `on_state` belong to
     (`loop.call_soon_threadsafe`). `on_state(False, reason)` says once that the disk fails,
     `on_state(True, "")` that it works again. A commit whose answer is lost is told when it is known
-    whether it was made. `on_taken` says once
-    that another process has written meanwhile: then this one never can again. `retry_s` and
-    `monotonic` are seconds; `commit_seconds` and `batch_size` are told how each commit went, on
-    the writer's thread.
+    whether it was made. `on_taken` says once that another process has written meanwhile: then this
+    one never can again. `retry_s` and `monotonic` are seconds; `commit_seconds` and `batch_size`
+    are told how each commit went, on the writer's thread.
     """
 
     def __init__(
