@@ -20,7 +20,8 @@ from hypothesis.stateful import (
 )
 
 from clarion.domain.notification import Call, Delivery, Priority, Status
-from clarion.policies.identifier import floor_id
+from clarion.policies.identifier import floor_id, made_at
+from clarion.policies.wall_clock import STEP_S
 from clarion.storage.command import (
     Accept,
     BringForward,
@@ -269,11 +270,15 @@ class StoreMachine(RuleBasedStateMachine):
         now = self.desk.now
         early = [row for row in self.model.values() if row.stage == "timed" and row.due_at > now]
         is_run, n = self.run(BringForward("email", by_s, now), is_lost)
-        if not is_run:
-            return
-        assert n == len(early)
-        for row in early:
-            row.due_at = max(row.due_at - by_s, now)
+        if is_run:
+            assert n == len(early)
+            self._bring_forward(by_s)
+
+    def _bring_forward(self, by_s):
+        now = self.desk.now
+        for row in self.model.values():
+            if row.stage == "timed" and row.due_at > now:
+                row.due_at = max(row.due_at - by_s, now)
 
     @precondition(has_rows)
     @rule(pick=PICK, way=st.sampled_from(["call", "cancel", "poison", "time"]))
@@ -358,6 +363,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.reopen()
         out = [row for row in self.model.values() if row.stage == "sending"]
         assert self.desk.run(Sweep("", self.desk.now)) == len(out)
+        # A clock that was set back while nobody ran is noticed by the last id.
+        back_s = made_at(max(self.model)) - self.desk.now if self.model else 0.0
+        if back_s >= STEP_S:
+            self._bring_forward(back_s)
         for row in out:
             is_once = row.job.delivery is Delivery.AT_MOST_ONCE
             row.stage = "unknown" if is_once else "ready"
