@@ -139,8 +139,8 @@ KINDS: dict[type[ClarionError], Kind] = {
     errors.ActorDead: Kind("actor-unavailable", 503, "A part of the server does not answer"),
     errors.AskTimeout: Kind("actor-unavailable", 503, "A part of the server does not answer"),
     errors.WouldDeadlock: BUG,
-    errors.StoreLocked: Kind("store-locked", 503, "Another process owns the database file"),
-    errors.StoreTaken: Kind("store-locked", 503, "Another process owns the database file"),
+    errors.StoreLocked: Kind("store-locked", 503, "Another process has the database"),
+    errors.StoreTaken: Kind("store-locked", 503, "Another process has the database"),
 }
 """Every class of `clarion.errors`; a class that is not named here is what its base is."""
 

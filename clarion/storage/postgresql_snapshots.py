@@ -33,6 +33,8 @@ class PostgresqlSnapshots:
     """
 
     def __init__(self, url: str, *, least: int, most: int) -> None:
+        self.threads = 2 * most
+        """As many again may wait for a connection, and hear why they do."""
         self._url = url
         self._lock = threading.Lock()
         self._used = 0
@@ -53,11 +55,16 @@ class PostgresqlSnapshots:
 
     @contextmanager
     def snapshot(self, timeout_s: float) -> Iterator[PostgresqlConnection]:
-        """Give a session in a transaction of its own, for `timeout_s` seconds at most."""
+        """Give a session in a transaction of its own, for `timeout_s` seconds at most.
+
+        Half of them may pass until there is one: who waits in vain hears why before the time of
+        the whole question is over.
+        """
+        wait_s = timeout_s / 2
         try:
             # Opened where it is first needed: a server that is away is waited for, here as later.
             self._pool.open()
-            with self._pool.connection(timeout_s) as connection, self._in_use():
+            with self._pool.connection(wait_s) as connection, self._in_use():
                 connection.run(SNAPSHOT)
                 try:
                     connection.run(SET_TIMEOUT, (f"{timeout_s * 1000:.0f}",))
@@ -66,7 +73,7 @@ class PostgresqlSnapshots:
                     if not connection.closed:
                         connection.run(ROLLBACK)
         except PoolTimeout as error:
-            raise StorageUnavailable(self._why_none(timeout_s)) from error
+            raise StorageUnavailable(self._why_none(wait_s)) from error
         except psycopg.errors.QueryCanceled as error:
             raise StorageUnavailable(too_slow(timeout_s)) from error
         except psycopg.Error as error:
@@ -84,13 +91,13 @@ class PostgresqlSnapshots:
             with self._lock:
                 self._used -= 1
 
-    def _why_none(self, timeout_s: float) -> str:
+    def _why_none(self, waited_s: float) -> str:
         if self._used >= self._pool.max_size:
             return (
                 f"all {self._used} connections to {shown(self._url)} were in use for"
-                f" {timeout_s:g} s; raise storage.pool_max, or ask less at a time"
+                f" {waited_s:g} s; raise storage.pool_max, or ask less at a time"
             )
-        return f"{shown(self._url)} gave no connection within {timeout_s:g} s"
+        return f"{shown(self._url)} gave no connection within {waited_s:g} s"
 
     def state(self) -> PoolState:
         """Say how the pool stands."""

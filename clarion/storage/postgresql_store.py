@@ -50,14 +50,16 @@ WHERE locktype = 'advisory' AND classid = {LOCK} AND objid = {KEY}::oid
 LIMIT 1"""
 MAKE_INCARNATION = "SELECT pg_current_xact_id()::text"
 ENTER = replace_row(nodes)
-FIND_INCARNATION = prepare(
-    select(nodes.c.incarnation).where(nodes.c.node == bindparam("node")), "node"
+FIND_NODE = prepare(
+    select(nodes.c.incarnation, nodes.c.last_commit).where(nodes.c.node == bindparam("node")),
+    "node",
 )
+"""node -> incarnation, last_commit."""
 MARK = verbatim(
-    "UPDATE nodes SET incarnation = $1"
+    "UPDATE nodes SET last_commit = $1"
     " WHERE node = $2 AND pg_current_xact_id_if_assigned() IS NOT NULL"
 )
-"""mark, row; only of a transaction that writes anyway."""
+"""mark, node; only of a transaction that writes anyway."""
 REMOVE = prepare(delete(nodes).where(nodes.c.node == bindparam("node")), "node")
 NOBODY = ""
 """The node of a row that is written to try whether rows can be, and removed at once."""
@@ -81,9 +83,8 @@ class PostgresqlStore(Store):
         self._connection: PostgresqlConnection | None = None
         self._incarnation = ""
         """What the database knows this process by, among all that ever had it."""
-        self._commits = f"{node} commits"
-        """The node of the row that holds the mark of the last commit."""
         self._n = 0
+        """Transactions that were committed, each with a mark of its own."""
         self._mark: str | None = None
         """Of a commit that was asked for and not answered."""
         self._was_made = False
@@ -182,12 +183,11 @@ class PostgresqlStore(Store):
         found = connection.execute(MAKE_INCARNATION).fetchone()
         assert found is not None
         self._incarnation = found[0]
-        connection.run(ENTER, (self._commits, "", self._now()))
-        connection.run(ENTER, (self._node, self._incarnation, self._now()))
+        connection.run(ENTER, (self._node, self._incarnation, "", self._now()))
 
     def _check_incarnation(self, connection: PostgresqlConnection) -> None:
-        found = connection.run(FIND_INCARNATION, (self._node,)).fetchone()
-        if found != (self._incarnation,):
+        found = connection.run(FIND_NODE, (self._node,)).fetchone()
+        if found is None or found[0] != self._incarnation:
             raise StoreTaken(
                 f"another process has written to {shown(self._url)} since this one lost its"
                 " connection; restart this one"
@@ -226,7 +226,7 @@ class PostgresqlStore(Store):
         """Mark the transaction, commit, and remember the mark until the answer is there."""
         self._n += 1
         mark = f"{self._incarnation} {self._n}"
-        if self.connection.run(MARK, (mark, self._commits)).rowcount:
+        if self.connection.run(MARK, (mark, self._node)).rowcount:
             self._mark = mark
         self.connection.execute("COMMIT")
         self._mark = None
@@ -247,8 +247,8 @@ class PostgresqlStore(Store):
         """
         if self._mark is None:
             return
-        found = self.connection.run(FIND_INCARNATION, (self._commits,)).fetchone()
-        self._was_made = found == (self._mark,)
+        found = self.connection.run(FIND_NODE, (self._node,)).fetchone()
+        self._was_made = found == (self._incarnation, self._mark)
         log.warning("storage_doubt_cleared", commit=self._mark, was_made=self._was_made)
         self._mark = None
 
@@ -271,7 +271,7 @@ class PostgresqlStore(Store):
             if self._incarnation:
                 # A standby that was promoted has what others wrote while this session only read.
                 self._check_incarnation(self.connection)
-            self.connection.run(ENTER, (NOBODY, "probe", self._now()))
+            self.connection.run(ENTER, (NOBODY, "", "", self._now()))
             self.connection.run(REMOVE, (NOBODY,))
             self.connection.execute("COMMIT")
         except BaseException:

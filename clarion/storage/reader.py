@@ -70,6 +70,10 @@ class PoolState:
 class Snapshots(Protocol):
     """What gives connections to read from; used by many threads at once."""
 
+    @property
+    def threads(self) -> int:
+        """How many may ask at once."""
+
     def snapshot(self, timeout_s: float, /) -> AbstractContextManager[Connection]:
         """Give a connection that shows one instant, for `timeout_s` seconds at most.
 
@@ -86,21 +90,16 @@ class Snapshots(Protocol):
 class Reader:
     """Answers questions about what is stored; each call waits `timeout_s` at most.
 
-    `executor` runs the queries (default: `threads` threads of its own). Raises
-    StorageUnavailable where the store does not answer, or not in time.
+    `executor` runs the queries (default: threads of its own). Raises StorageUnavailable where the
+    store does not answer, or not in time.
     """
 
     def __init__(
-        self,
-        snapshots: Snapshots,
-        *,
-        threads: int = 3,
-        timeout_s: float = 5.0,
-        executor: Executor | None = None,
+        self, snapshots: Snapshots, *, timeout_s: float = 5.0, executor: Executor | None = None
     ) -> None:
         self._snapshots = snapshots
         self._timeout_s = timeout_s
-        self._executor = executor or ThreadPoolExecutor(threads, "clarion-reader")
+        self._executor = executor or ThreadPoolExecutor(snapshots.threads, "clarion-reader")
         self._is_executor_ours = executor is None
 
     async def get(self, id: str) -> Notification | None:

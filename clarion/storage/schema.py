@@ -250,11 +250,13 @@ nodes = Table(
     metadata,
     Column("node", TEXT, primary_key=True, nullable=False),
     Column("incarnation", TEXT, nullable=False),
+    Column("last_commit", TEXT, nullable=False),
     Column("since", NUMBER, nullable=False),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
-"""Who writes to a database that more than one process can reach; each start is an incarnation."""
+"""Who writes to a database that more than one process can reach; each start is an incarnation.
+`last_commit` is the mark of its last transaction that wrote."""
 
 
 def _index(name: str, *columns: Column[Any], where: str | None = None) -> Index:

@@ -20,6 +20,8 @@ _STEPS_BETWEEN_CHECKS = 10_000
 class SqliteSnapshots:
     """Short transactions that only read; see `reader.Snapshots`."""
 
+    threads = 3
+
     def __init__(
         self, path: str | Path, *, monotonic: Callable[[], float] = _CLOCK.monotonic
     ) -> None:

@@ -28,6 +28,7 @@ def upgrade() -> None:
         "nodes",
         sa.Column("node", TEXT, nullable=False),
         sa.Column("incarnation", TEXT, nullable=False),
+        sa.Column("last_commit", TEXT, nullable=False),
         sa.Column("since", NUMBER, nullable=False),
         sa.PrimaryKeyConstraint("node"),
         sqlite_strict=True,
