@@ -106,7 +106,7 @@ _CALLED = ", ".join(
 )  # fmt: skip
 
 
-def _called(rows: str) -> str:
+def _of_calls(rows: str) -> str:
     return f"""\
 FROM (VALUES {rows}) AS given CROSS JOIN jobs
 WHERE jobs.id = given.column1 AND jobs.call = given.column2"""
@@ -114,10 +114,10 @@ WHERE jobs.id = given.column1 AND jobs.call = given.column2"""
 
 CALLED_JOBS = Bulk(
     # As one text: each row of an answer would let go of the interpreter, too.
-    lambda rows: f"SELECT json_group_array(json_array({_CALLED})) {_called(rows)}",
+    lambda rows: f"SELECT json_group_array(json_array({_CALLED})) {_of_calls(rows)}",
     "text", "integer",
     in_postgresql=lambda rows: (
-        f"SELECT coalesce(json_agg(json_build_array({_CALLED})), '[]')::text {_called(rows)}"
+        f"SELECT coalesce(json_agg(json_build_array({_CALLED})), '[]')::text {_of_calls(rows)}"
     ),
 )  # fmt: skip
 """id, number -> id, number, and what a deleted job leaves to say (`ending.ENDED_JOB`)."""
