@@ -347,13 +347,18 @@ async def test_a_server_that_dies_is_exit_code_3_and_what_to_do(
     assert "run the same command again" in ran.err
 
 
+def heed_interrupts() -> None:
+    """As on a terminal: what a shell runs in the background inherits that it ignores them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 async def test_an_interrupt_says_how_far_it_was(there: Any, intake: Intake) -> None:
     """Ctrl-C in the middle: what is through, and that the same command completes it."""
     command = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "clarion", "send", "--from", "-", "--channel", "sms",
         cwd=_ROOT, env={**os.environ, "CLARION_URL": there.url},
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE, preexec_fn=heed_interrupts,
     )  # fmt: skip
     assert command.stdin is not None
     assert command.stderr is not None

@@ -71,9 +71,14 @@ async def test_each_metric_of_the_contract_is_there_and_moves(house):
     waiting = await client.post(**house.sms(5))
     later = await client.post(**house.sms(6, send_at=in_an_hour()))
 
-    async def is_seen():  # How lanes stand is remembered for a moment.
+    async def is_seen():
+        # How lanes stand is remembered for a moment, and a call that was intended as the provider
+        # was disabled is on its way back to the lane.
         _, value = await samples(clarion)
-        return value("clarion_queue_jobs", channel="sms", state="scheduled") == 1
+        return (
+            value("clarion_queue_jobs", channel="sms", state="scheduled") == 1
+            and value("clarion_queue_jobs", channel="sms", state="ready") == 1
+        )
 
     await house.until(is_seen)
     named, value = await samples(clarion)
