@@ -77,7 +77,7 @@ def open_snapshots(
     if is_postgresql(url):
         from clarion.storage.postgresql_snapshots import PostgresqlSnapshots
 
-        return PostgresqlSnapshots(url, least=least, most=most)
+        return PostgresqlSnapshots(url, least=least, most=most, monotonic=monotonic)
     return SqliteSnapshots(url.removeprefix(SQLITE), monotonic=monotonic)
 
 

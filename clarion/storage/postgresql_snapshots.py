@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from clarion.errors import StorageUnavailable
+from clarion.policies.clock import SystemClock
 from clarion.storage.failure import storage_failure, too_slow
 from clarion.storage.postgresql import PostgresqlConnection, configure, session, shown
 from clarion.storage.reader import PoolState
 from clarion.storage.statement import ROLLBACK, SNAPSHOT, verbatim
+
+_CLOCK = SystemClock()
 
 APPLICATION = "clarion reader"
 RECONNECT_S = 2.0
@@ -32,10 +35,18 @@ class PostgresqlSnapshots:
     `least` sessions are opened at the start and kept, `most` are there at any time.
     """
 
-    def __init__(self, url: str, *, least: int, most: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        least: int,
+        most: int,
+        monotonic: Callable[[], float] = _CLOCK.monotonic,
+    ) -> None:
         self.threads = 2 * most
         """As many again may wait for a connection, and hear why they do."""
         self._url = url
+        self._monotonic = monotonic
         self._lock = threading.Lock()
         self._used = 0
         self._pool: ConnectionPool[PostgresqlConnection] = ConnectionPool(
@@ -43,7 +54,6 @@ class PostgresqlSnapshots:
             connection_class=PostgresqlConnection,
             kwargs=session(url, APPLICATION),
             configure=configure,
-            check=ConnectionPool.check_connection,
             min_size=least,
             max_size=most,
             max_idle=MAX_IDLE_S,
@@ -64,14 +74,13 @@ class PostgresqlSnapshots:
         try:
             # Opened where it is first needed: a server that is away is waited for, here as later.
             self._pool.open()
-            with self._pool.connection(wait_s) as connection, self._in_use():
-                connection.run(SNAPSHOT)
-                try:
+            connection = self._begin(wait_s)
+            try:
+                with self._in_use():
                     connection.run(SET_TIMEOUT, (f"{timeout_s * 1000:.0f}",))
                     yield connection
-                finally:
-                    if not connection.closed:
-                        connection.run(ROLLBACK)
+            finally:
+                self._end(connection)
         except PoolTimeout as error:
             raise StorageUnavailable(self._why_none(wait_s)) from error
         except psycopg.errors.QueryCanceled as error:
@@ -79,6 +88,29 @@ class PostgresqlSnapshots:
         except psycopg.Error as error:
             reason = storage_failure(error) or " ".join(str(error).split())
             raise StorageUnavailable(f"the store cannot be read: {reason}") from error
+
+    def _begin(self, wait_s: float) -> PostgresqlConnection:
+        """Take a session and begin; sessions that broke while they were idle are left behind.
+
+        The pool has a check for these, but pauses for seconds after each that fails.
+        """
+        deadline_at = self._monotonic() + wait_s
+        while True:
+            connection = self._pool.getconn(max(0.0, deadline_at - self._monotonic()))
+            try:
+                connection.run(SNAPSHOT)
+            except psycopg.Error:
+                is_broken = connection.closed
+                self._pool.putconn(connection)
+                if not is_broken:
+                    raise
+            else:
+                return connection
+
+    def _end(self, connection: PostgresqlConnection) -> None:
+        with suppress(psycopg.Error):  # A session that is broken has no transaction any more.
+            connection.run(ROLLBACK)
+        self._pool.putconn(connection)
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:
