@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from clarion.domain.outcome import Outcome
 from clarion.testing.demo_balance import balance_of
 from clarion.testing.demo_screen import Screen
 from clarion.testing.demo_stage import (
@@ -194,11 +195,14 @@ def _circuit(now: Standing, provider: str) -> str:
 
 
 async def _fallen_back(stage: Stage) -> str:
-    """Return the way of a notification whose first call was to the dead primary."""
+    """Return the way of a notification that the dead primary refused.
+
+    One whose call was out as it died has another story: nobody can tell whether it was taken.
+    """
     for id in stage.backup.deliveries:
         timeline = (await stage.client.get(id))["timeline"]
         calls = [each for each in timeline if each["outcome"]]
-        if len(calls) > 1:
+        if len(calls) > 1 and calls[0]["outcome"] == Outcome.TRANSIENT:
             return " → ".join(f"{each['provider']}: {each['detail']}" for each in calls)
     return "(none of them met primary)"
 
