@@ -83,7 +83,7 @@ class Bulk:
         """Send them all and return the report, which also says what stopped it.
 
         Raises what stopped it (UnreadableFile, ServerProblem, ServerUnreachable) where that was
-        before anything became of any line.
+        before anything became of any line, or can have.
         """
         number = 1
         try:
@@ -97,7 +97,8 @@ class Bulk:
         return self.report
 
     def _stop(self, error: ClarionError, number: int) -> None:
-        if not self.report.settled:
+        may_have_begun = isinstance(error, ServerUnreachable) and error.is_doubtful
+        if not self.report.settled and not may_have_begun:
             raise error
         self.report.error, self.report.stopped_at = error, number
 

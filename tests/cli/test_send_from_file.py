@@ -507,6 +507,14 @@ def test_a_restart_of_the_server_is_waited_for():
     assert len(clock.waited) == 2
 
 
+def test_a_first_batch_that_may_have_been_accepted_was_begun():
+    """Who sent it hears that the same command goes on from there."""
+    gone = ServerUnreachable("u", "broke off", is_doubtful=True)
+    report, _ = sending(_Scripted(gone))
+
+    assert (report.error, report.stopped_at) == (gone, 1)
+
+
 @pytest.mark.parametrize("answer", [{"results": []}, [], None, {"results": [{}] * 4}])
 def test_what_answers_otherwise_is_no_clarion(answer: Any):
     """Another program must not be believed."""
