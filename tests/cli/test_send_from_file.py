@@ -512,7 +512,7 @@ def test_a_first_batch_that_may_have_been_accepted_was_begun():
     gone = ServerUnreachable("u", "broke off", is_doubtful=True)
     report, _ = sending(_Scripted(gone))
 
-    assert (report.error, report.stopped_at) == (gone, 1)
+    assert (report.error, report.stopped_at) == (gone, 2)
 
 
 @pytest.mark.parametrize("answer", [{"results": []}, [], None, {"results": [{}] * 4}])
