@@ -15,6 +15,7 @@
     ├── NotFound                   no such notification, lane or provider
     ├── Conflict                   the notification's state does not allow this
     ├── CircuitOpen                a breaker rejects the call
+    ├── RedisAway                  Redis cannot be used now; nobody's work depends on it
     ├── ActorError
     │   ├── ActorDead              the actor stopped before it answered
     │   ├── AskTimeout             no answer within the deadline
@@ -118,6 +119,15 @@ class CircuitOpen(ClarionError):
         super().__init__(f"the circuit of {name!r} is open {wait}")
         self.name = name
         self.retry_after = retry_after
+
+
+class RedisAway(ClarionError):
+    """Redis cannot be used now; `reason` says why, `retry_in_s` when trying again makes sense."""
+
+    def __init__(self, name: str, reason: str, retry_in_s: float) -> None:
+        super().__init__(f"{name} cannot be used: {reason}")
+        self.reason = reason
+        self.retry_in_s = retry_in_s
 
 
 class ActorError(ClarionError):

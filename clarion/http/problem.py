@@ -135,6 +135,7 @@ KINDS: dict[type[ClarionError], Kind] = {
     errors.NotFound: Kind("not-found", 404, "There is no such thing"),
     errors.Conflict: Kind("conflict", 409, "Its present state does not allow this"),
     errors.CircuitOpen: Kind("circuit-open", 503, "The circuit is open"),
+    errors.RedisAway: Kind("redis-away", 503, "Redis cannot be used now"),
     errors.ActorError: Kind("actor-unavailable", 503, "A part of the server does not answer"),
     errors.ActorDead: Kind("actor-unavailable", 503, "A part of the server does not answer"),
     errors.AskTimeout: Kind("actor-unavailable", 503, "A part of the server does not answer"),

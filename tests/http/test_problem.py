@@ -27,6 +27,7 @@ def raised(cls: type[ClarionError]) -> ClarionError:
         errors.InvalidNotification: ([Fault("to is missing", "/to")],),
         errors.NotFound: ("notification", "x"),
         errors.CircuitOpen: ("sendgrid", 12.5),
+        errors.RedisAway: ("Redis at cache:6379", "it does not answer", 1.0),
         errors.IdempotencyConflict: ("k",),
     }
     return cls(*arguments.get(cls, ("the reason in words",)))
@@ -39,7 +40,7 @@ STATUSES = {
     errors.Refused: 503, errors.MailboxFull: 503, errors.LaneClosed: 503,
     errors.StorageUnavailable: 503, errors.Unanswered: 503, errors.CircuitOpen: 503,
     errors.ActorError: 503, errors.ActorDead: 503, errors.AskTimeout: 503,
-    errors.StoreLocked: 503,
+    errors.RedisAway: 503, errors.StoreLocked: 503,
     errors.StoreTaken: 503,
 }  # fmt: skip
 
