@@ -23,6 +23,7 @@ from clarion.policies.clock import Clock
 from clarion.policies.gate import Gate
 from clarion.policies.rate_limit import TokenBucket
 from clarion.policies.routing import RoutePlan
+from clarion.policies.standby import Standby
 from clarion.policies.verdict import Rules
 from clarion.providers.base import Adapter
 from clarion.providers.callback import ReceiptReader
@@ -91,19 +92,28 @@ def provider_plans(
             channels=served,
             max_concurrent=settings.providers[name].max_concurrent,
             misconfigured_probe_s=settings.providers[name].misconfigured_probe,
-            make_gate=_gate_maker(name, settings.providers[name], clock),
+            make_gate=_gate_maker(name, settings.providers[name], clock, lanes=len(served)),
         )
         for name, served in channels.items()
     ]
 
 
-def _gate_maker(name: str, provider: ProviderSettings, clock: Clock) -> Callable[[], Gate]:
+def _gate_maker(
+    name: str, provider: ProviderSettings, clock: Clock, *, lanes: int
+) -> Callable[[], Gate]:
     limit = provider.rate_limit
     return lambda: Gate(
         name,
         provider.max_concurrent,
         TokenBucket(limit.per_second, limit.burst, clock.monotonic),
+        standby=Standby(_most_on_standby(provider, lanes)),
     )
+
+
+def _most_on_standby(provider: ProviderSettings, lanes: int) -> int:
+    # What stands by for one lane would take the slots from the others, and a rate that counts
+    # calls as they are noted on disk would be exceeded where they then go all at once.
+    return provider.max_concurrent if lanes == 1 and not provider.rate_limit.per_second else 0
 
 
 def lane_settings(plan: RoutePlan, settings: Settings, rng: Callable[[], float]) -> LaneSettings:

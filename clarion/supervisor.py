@@ -103,6 +103,7 @@ class Supervisor(Placing):
         if lane.demand is not None:
             self._release(lane.demand)
         lane.demand, lane.wants, lane.shapes = None, report.wants, ()
+        self._dismiss_standby(lane, "its lane began anew")
         if is_first:
             self._rebuild_slots(report.in_flight)
             self._reported_lanes.add(report.channel)

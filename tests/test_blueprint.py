@@ -102,6 +102,24 @@ def test_each_life_of_the_supervisor_gets_fresh_gates(settings):
     assert plan.make_gate() is not plan.make_gate()
 
 
+@pytest.mark.parametrize(
+    ("channels", "limit", "most"),
+    [
+        (["email"], {}, 3),
+        (["email", "sms"], {}, 0),  # One lane would take the slots from the other.
+        (["email"], {"per_second": 5.0}, 0),  # What had gathered would go out faster.
+    ],
+)
+def test_calls_stand_by_where_that_takes_nothing_from_anybody(tmp_path, channels, limit, most):
+    """As many as there are slots, or none."""
+    mail = {"kind": "outbox", "bulkhead": {"max_concurrent": 3}, "rate_limit": limit}
+    routes = {channel: {"providers": ["mail"]} for channel in channels}
+    settings = settings_of(tmp_path, providers={"mail": mail}, channels=routes)
+    (plan,) = blueprint.provider_plans(settings, blueprint.routes(settings), ManualClock())
+
+    assert plan.make_gate().standby.most == most
+
+
 def test_a_lane_works_by_its_channel_and_the_defaults(settings):
     """Retries of the channel, time limits of its providers, bounds of the queue."""
     route = blueprint.routes(settings)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,7 @@ from clarion.policies.gate import Gate
 from clarion.policies.rate_limit import TokenBucket
 from clarion.policies.restart import RestartBudget
 from clarion.policies.routing import RoutePlan, Wants
+from clarion.policies.standby import Standby
 from clarion.supervisor import Supervisor
 from clarion.telemetry.metrics import Metrics
 from clarion.testing import Crash
@@ -125,13 +127,18 @@ class House:
         """What their answer to an earlier Supervisor, still on its way, reports."""
         self.silent: set[str] = set()
         """Channels whose lane does not report."""
+        self.most_on_standby = 0
 
     def root(self) -> Any:
         return self.runtime.ref("supervisor")
 
     def start(self, **wants: Wants) -> None:
         plans = [RoutePlan(channel, ("shared",)) for channel in wants]
-        gate = lambda: Gate("shared", 1, TokenBucket(0.0, 1, self.clock.monotonic))  # noqa: E731
+
+        def gate() -> Gate:
+            bucket = TokenBucket(0.0, 1, self.clock.monotonic)
+            return Gate("shared", 1, bucket, standby=Standby(self.most_on_standby, pace=2))
+
         provider = ProviderPlan("shared", "outbox", tuple(wants), 1, 300.0, gate)
 
         def supervisor() -> Supervisor:
@@ -372,9 +379,63 @@ async def test_a_lane_that_has_stopped_already_is_no_crash(house):
     assert not house.supervisor_crashed.is_set()
 
 
-def a_job() -> Job:
+async def stand_by(house: House) -> tuple[Call, Call]:
+    """Let a call out, and have another one wait for its slot."""
+    house.most_on_standby = 1
+    house.start(email=FRESH)
+    out, standing = Call(a_job("1"), 1, "shared"), Call(a_job("2"), 1, "shared")
+    first = await house.next_demand("email")
+    house.root().tell(Dispatch("email", first.id, first.epoch, [out], FRESH))
+    ahead = await house.next_demand("email")
+    assert (ahead.places[0].n, ahead.places[0].ahead) == (1, 1)
+    house.root().tell(Dispatch("email", ahead.id, ahead.epoch, [standing], Wants()))
+    await house.root().ask(Snapshot())
+    return out, standing
+
+
+def end_of(call: Call) -> Freed:
+    circuit = CircuitReport("shared", "closed", 0, None, 0)
+    return Freed(call, Answer(Outcome.ACCEPTED, "ok"), circuit)
+
+
+async def test_a_call_that_stands_by_goes_when_a_slot_is_free(house):
+    """And not before: its age counts from then."""
+    out, standing = await stand_by(house)
+    gate = house.supervisor._gates["shared"]
+    assert list(gate.in_flight) == [out.key]
+    assert math.isinf(standing.out_since)
+
+    house.root().tell(end_of(out))
+    await house.root().ask(Snapshot())
+
+    assert list(gate.in_flight) == [standing.key]
+    assert math.isfinite(standing.out_since)
+
+
+async def test_a_call_that_stands_by_comes_back_when_the_gate_shuts(house):
+    """Its circuit opened: another provider may take it, or it waits in its lane."""
+    _, standing = await stand_by(house)
+
+    house.root().tell(CircuitReport("shared", "forced_open", 0, None, 0))
+    await house.root().ask(Snapshot())
+
+    assert [each.calls for each in house.recalled] == [[standing]]
+    assert not house.supervisor._gates["shared"].standby.calls
+
+
+async def test_a_call_that_stands_by_comes_back_to_a_lane_that_begins_anew(house):
+    """Its new instance does not know that nobody has sent it yet."""
+    _, standing = await stand_by(house)
+
+    house.root().tell(LaneReport("email", 1, 2, Wants(), ()))
+    await house.root().ask(Snapshot())
+
+    assert [each.calls for each in house.recalled] == [[standing]]
+
+
+def a_job(id: str = "1") -> Job:
     return Job(
-        id="1", channel="email", content=Content("ada@example.com"), priority=Priority.NORMAL,
+        id=id, channel="email", content=Content("ada@example.com"), priority=Priority.NORMAL,
         flow="", vt=1.0, state=JobState.SENDING, created_at=0.0, expires_at=1e12,
         delivery=Delivery.AT_LEAST_ONCE,
     )  # fmt: skip

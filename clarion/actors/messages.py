@@ -174,6 +174,8 @@ class Place:
     is_probe: bool = False
     is_fallback_only: bool = False
     why: str = ""
+    ahead: int = 0
+    """How many of the `n` will wait for a slot."""
 
 
 @dataclass(slots=True, eq=False)

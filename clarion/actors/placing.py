@@ -3,12 +3,15 @@
 The part of the Supervisor that decides nothing by itself: `policies.gate` says whether a provider
 takes one more call, `policies.routing` which of them to offer. Demand flows up, jobs flow down: a
 lane gets at most one open `Demand`, answers it with a `Dispatch`, and each call then passes the
-provider's breaker. Waiting costs nothing: where no gate is open there is no demand, only one timer
+provider's breaker, some after they stood by for a slot (`policies.standby`).
+
+Waiting costs nothing: where no gate is open there is no demand, only one timer
 per lane, at the earliest instant at which time alone can open a gate.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -120,14 +123,18 @@ class Placing(Parent):
     def _place(self, channel: str) -> None:
         lane, now = self._lanes[channel], self._clock.monotonic()
         self._tell_route(lane, now)
+        moves_at = self._see_to_standby(lane, now)
         if lane.demand is not None:
             lane.is_dirty = True
             return
         if lane.wants.is_nothing or channel not in self._reported_lanes:
+            if moves_at is not None:
+                self._set_timer(lane, moves_at, now)
             return
         self._ask_health(lane, now)
         placement = place(lane.plan, self._gates, lane.wants, now)
-        self._set_timer(lane, placement.next_at, now)
+        instants = [at for at in (placement.next_at, moves_at) if at is not None]
+        self._set_timer(lane, min(instants, default=None), now)
         lane.is_starved = not placement.offers
         if placement.offers:
             self._demand(lane, placement.offers, placement.passed_over, now)
@@ -145,11 +152,10 @@ class Placing(Parent):
             self._gates[offer.provider].reserve(
                 demand_id, offer.n, is_probe=offer.is_probe, now=now
             )
-        places = tuple(
-            Place(each.provider, each.n, each.is_probe, each.is_fallback_only, each.why)
-            for each in offers
-        )
-        lane.demand = Demand(demand_id, self._epoch, places, passed_over)
+        places = [
+            Place(o.provider, o.n, o.is_probe, o.is_fallback_only, o.why, o.ahead) for o in offers
+        ]
+        lane.demand = Demand(demand_id, self._epoch, tuple(places), passed_over)
         lane.is_dirty = False
         self._tell(f"queue:{lane.plan.channel}", lane.demand)
 
@@ -186,11 +192,42 @@ class Placing(Parent):
         self._place_others(demand, message.channel, only_starved=not is_changed)
 
     def _let_go(self, call: Call, demand_id: int) -> bool:
-        gate = self._gates[call.provider]
-        if not gate.occupy(demand_id, call.key, now=self._clock.monotonic()):
+        gate, now = self._gates[call.provider], self._clock.monotonic()
+        if gate.is_full:
+            return self._stand_by(gate, call, demand_id, now)
+        if not gate.occupy(demand_id, call.key, now=now):
             return False
         self._tell(f"breaker:{call.provider}", Deliver(call))
         return True
+
+    def _stand_by(self, gate: Gate, call: Call, demand_id: int, now: float) -> bool:
+        is_admitted = gate.stand_by(demand_id, call, now=now)
+        if is_admitted:
+            call.out_since = math.inf  # Its age counts from when it gets a slot.
+        return is_admitted
+
+    def _see_to_standby(self, lane: LaneWork, now: float) -> float | None:
+        """Let go what found a slot, recall what had better not wait; return when to look again."""
+        instants: list[float] = []
+        for name in lane.plan.providers:
+            gate = self._gates[name]
+            if not gate.standby.calls:
+                continue
+            if gate.is_closed_to_standby(now, lane.plan.spill_after_s):
+                self._recall(lane.plan.channel, gate.dismiss(), "the gate closed meanwhile")
+                continue
+            for call in gate.let_in(now):
+                call.out_since = now
+                self._tell(f"breaker:{name}", Deliver(call))
+            at = gate.stalls_at(lane.plan.spill_after_s) if gate.standby.calls else None
+            if at is not None:
+                instants.append(at)
+        return min(instants, default=None)
+
+    def _dismiss_standby(self, lane: LaneWork, why: str) -> None:
+        for name in lane.plan.providers:
+            gate = self._gates[name]
+            self._recall(lane.plan.channel, gate.dismiss(), why)
 
     def _release(self, demand: Demand) -> None:
         now = self._clock.monotonic()

@@ -140,6 +140,9 @@ class Queue(LaneCalls):
     def report(self, message: ReportLane) -> None:
         """Tell a new Supervisor everything it has to know about this lane."""
         self._epoch = message.epoch
+        # A Supervisor that is gone lets nobody go who still stood by.
+        waiting = [call for call in self._book.calls_out if call.is_standing_by]
+        self._recall(waiting, "the Supervisor was restarted")
         # Calls whose Intended is still to come find no demand then, and are recalled.
         self._report()
 
@@ -148,6 +151,7 @@ class Queue(LaneCalls):
         """Take no more work and accept none; replies None when the last call has ended."""
         self._is_draining = True
         self._drained = self.reply
+        self._report()  # What stands by comes back.
         self._tell_drained()
         return NO_REPLY
 
@@ -338,7 +342,10 @@ class Queue(LaneCalls):
         self._is_paused = value == "paused"
         log.warning(f"lane_{value}", channel=self._channel, who=who)
         self._writes.control(value, who, self.reply)
-        self._hint()
+        if self._is_paused:
+            self._report()  # What stands by comes back, and demands are void.
+        else:
+            self._hint()
         return NO_REPLY
 
     @handles(Snapshot)

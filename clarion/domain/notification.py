@@ -14,6 +14,7 @@ RFC 3339 text at the HTTP edge only. Durations are float seconds from a monotoni
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
@@ -233,7 +234,15 @@ class Call:
     is_fallback: bool = False
     started_at: float = 0.0
     out_since: float = 0.0
-    """Monotonic: what its age is measured from, since the wall clock may be set at any time."""
+    """Monotonic: what its age is measured from, since the wall clock may be set at any time.
+
+    `math.inf` while it stands by for a slot: it has no age yet.
+    """
+
+    @property
+    def is_standing_by(self) -> bool:
+        """Whether it waits, with its intent on disk, for a slot: nobody has sent it yet."""
+        return self.out_since == math.inf
 
     @property
     def key(self) -> tuple[str, int]:

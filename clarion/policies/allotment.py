@@ -7,6 +7,7 @@ from typing import Protocol
 
 from clarion.domain.notification import Call, Delivery, Job, Priority
 from clarion.policies.routing import RoutePlan, RouteState, Wants
+from clarion.policies.standby import may_stand_by
 
 Considered = tuple[tuple[str, str], ...]
 
@@ -22,6 +23,11 @@ class Room(Protocol):
     @property
     def n(self) -> int:
         """How many calls it takes now."""
+        ...
+
+    @property
+    def ahead(self) -> int:
+        """How many of them wait for a slot once they are on disk."""
         ...
 
     @property
@@ -84,7 +90,10 @@ class Allotment:
         return self._draw(rooms) if self._plan.is_weighted else rooms[0]
 
     def _suits(self, job: Job, room: Room) -> bool:
-        if not self._left[room.provider] or room.provider in still_tried(self._route, job):
+        left = self._left[room.provider]
+        if not may_stand_by(job):
+            left -= room.ahead
+        if left <= 0 or room.provider in still_tried(self._route, job):
             return False
         return not room.is_fallback_only or room.provider in next_providers(
             self._plan, self._route, job

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from clarion.domain.notification import Call
 from clarion.domain.outcome import Answer, Outcome
 from clarion.domain.value import value_class
 from clarion.policies.rate_limit import TokenBucket
+from clarion.policies.standby import Standby
 
 CallKey = tuple[str, int]
 """(job id, call number)."""
@@ -35,6 +37,8 @@ class Opening:
     is_shut: bool = False
     """True where the provider itself is the obstacle, not a full slot or an empty bucket."""
     why: str = ""
+    ahead: int = 0
+    """How many of the `n` find no slot yet, and stand by."""
 
 
 @dataclass(slots=True)
@@ -64,6 +68,7 @@ class Gate:
     """Calls that are over but for their threads, which nothing can stop: their slots stay taken."""
     reserved: dict[int, tuple[int, bool]] = field(default_factory=dict)
     """Demand -> (places, whether for a probe)."""
+    standby: Standby = field(default_factory=Standby)
     moved_at: float = 0.0
     """When a slot was last taken or freed."""
 
@@ -104,21 +109,24 @@ class Gate:
             return self._within_tokens(1, now, is_probe=True)
         # A thread that hangs takes a slot, but no place of the ramp: or nothing would ever recover.
         ramped = self.limit - len(self.in_flight.keys() - self.lingering) - self._reserved
-        free = min(ramped, self.max_concurrent - self.taken)
-        if free <= 0:
+        free = max(0, min(ramped, self.max_concurrent - self.taken))
+        ahead = 0 if self.is_ramping or self.lingering or self._reserved else self.standby.room
+        if free + ahead <= 0:
             return Opening(0, why=self._why_full())
-        return self._within_tokens(free, now, is_probe=False)
+        return self._within_tokens(free, now, ahead=ahead)
 
     def _why_full(self) -> str:
         ramp = ", ramping up after its recovery" if self.is_ramping else ""
         hang = f", {len(self.lingering)} by threads that hang" if self.lingering else ""
         return f"all {self.limit} slots are taken{hang}{ramp}"
 
-    def _within_tokens(self, free: int, now: float, *, is_probe: bool) -> Opening:
-        n = min(free, self.bucket.available(now))
+    def _within_tokens(
+        self, free: int, now: float, *, is_probe: bool = False, ahead: int = 0
+    ) -> Opening:
+        n = min(free + ahead, self.bucket.available(now))
         if n <= 0:
             return Opening(0, is_shut=is_probe, why="its rate limit is reached")
-        return Opening(n, is_probe=is_probe, is_shut=is_probe)
+        return Opening(n, is_probe=is_probe, is_shut=is_probe, ahead=max(0, n - free))
 
     def _shut_reason(self, now: float) -> str | None:
         if not self.is_known:
@@ -200,16 +208,67 @@ class Gate:
         """Hold `n` slots and tokens for a Demand."""
         self.reserved[demand] = (n, is_probe)
         self.bucket.take(n, now)
+        self.standby.demanded()
 
     def occupy(self, demand: int, key: CallKey, *, now: float) -> bool:
         """Turn a reservation into a taken slot; False where the gate has shut meanwhile."""
+        is_admitted = self._use_place(demand, now)
+        if is_admitted:
+            self._take_slot(key, now, is_probe=self.reserved[demand][1])
+        return is_admitted
+
+    def stand_by(self, demand: int, call: Call, *, now: float) -> bool:
+        """Turn a reservation into a wait for the next slot; False as for `occupy`, or a probe."""
+        is_admitted = (
+            self.standby.admits(call.job)
+            and not self._needs_probe()
+            and self._use_place(demand, now)
+        )
+        if is_admitted:
+            self.standby.calls.append(call)
+        return is_admitted
+
+    def _use_place(self, demand: int, now: float) -> bool:
         n, is_probe = self.reserved.get(demand, (0, False))
         if n <= 0 or self._shut_reason(now) is not None or self._needs_probe() != is_probe:
             return False
         self.reserved[demand] = (n - 1, is_probe)
+        return True
+
+    def _take_slot(self, key: CallKey, now: float, *, is_probe: bool) -> None:
         self.in_flight[key] = is_probe
         self.moved_at = now
-        return True
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a call has to wait for a slot."""
+        return self.busy >= self.max_concurrent
+
+    def let_in(self, now: float) -> list[Call]:
+        """Give the free slots to those that stand by."""
+        calls: list[Call] = []
+        while self.standby.calls and not self.is_full:
+            call = self.standby.calls.popleft()
+            self._take_slot(call.key, now, is_probe=False)
+            calls.append(call)
+        return calls
+
+    def is_closed_to_standby(self, now: float, spill_after_s: float) -> bool:
+        """Whether those that stand by had better go elsewhere, or wait in their lane."""
+        return (
+            self._shut_reason(now) is not None
+            or self._needs_probe()
+            or self.is_ramping
+            or self.is_stalled(now, spill_after_s)
+        )
+
+    def dismiss(self) -> list[Call]:
+        """Take out those that stand by: they surely were not sent."""
+        if not self.standby.calls:
+            return []
+        calls = self.standby.dismiss()
+        self.bucket.give_back(len(calls))
+        return calls
 
     def rebuild(self, key: CallKey, *, is_probe: bool, now: float) -> None:
         """Take over a call that went out before this gate was there."""
@@ -219,6 +278,8 @@ class Gate:
 
     def release(self, demand: int, now: float) -> int:
         """Return what a Demand reserved and did not use; the number of places."""
+        if demand in self.reserved:
+            self.standby.answered()
         n, _ = self.reserved.pop(demand, (0, False))
         self.bucket.give_back(n)
         return n
@@ -228,6 +289,7 @@ class Gate:
         if self.in_flight.pop(key, None) is None:
             return
         self.moved_at = now
+        self.standby.ended()
         if answer.outcome in (Outcome.REFUSED, Outcome.RECALLED) or _is_host_full(answer):
             self.bucket.give_back(1)
         elif self.window is not None:

@@ -103,6 +103,8 @@ class Offer:
     is_probe: bool
     is_fallback_only: bool
     why: str
+    ahead: int = 0
+    """How many of the `n` will wait for a slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ def place(plan: RoutePlan, gates: Mapping[str, Gate], wants: Wants, now: float) 
         is_turn = name in turns
         if opening.n > 0 and _is_wanted(name, wants, is_turn=is_turn):
             why = _why(plan, opening, passed_over, is_turn=is_turn)
-            offers.append(Offer(name, opening.n, opening.is_probe, not is_turn, why))
+            offers.append(Offer(name, opening.n, opening.is_probe, not is_turn, why, opening.ahead))
         elif opening.n == 0:
             passed_over.append((name, _why_not(gates[name], opening, now, plan)))
     return Placement(tuple(offers), tuple(passed_over), _next_at(plan, gates, now))

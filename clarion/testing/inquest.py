@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from clarion.domain.notification import Delivery
 from clarion.storage.recount import recount
 from clarion.storage.sqlite import SqliteConnection
 
@@ -25,7 +26,9 @@ class Corpse:
     ids: frozenset[str] = frozenset()
     """Every notification that is there."""
     in_flight: frozenset[str] = frozenset()
-    """Those with an intent: a call of them may have been out."""
+    """Those with an intent: a call of them was out, or stood by for a slot."""
+    out_once: frozenset[str] = frozenset()
+    """Those of them that are `at_most_once`, and never stand by."""
     told_of: frozenset[str] = frozenset()
     """Those of which a receipt is kept."""
     broken: tuple[str, ...] = ()
@@ -55,11 +58,13 @@ def _read(connection: SqliteConnection) -> Corpse:
         # What is read from here on may be anything, or an error.
         return Corpse(broken=damage)
     ids = connection.execute("SELECT id FROM notifications").fetchall()
-    sending = connection.execute("SELECT id FROM jobs WHERE sending IS NOT NULL").fetchall()
+    sending = connection.execute("SELECT id, delivery FROM jobs WHERE sending IS NOT NULL")
+    delivery_of = dict(sending.fetchall())
     told = connection.execute("SELECT DISTINCT notification_id FROM receipts").fetchall()
     return Corpse(
         ids=frozenset(id for (id,) in ids),
-        in_flight=frozenset(id for (id,) in sending),
+        in_flight=frozenset(delivery_of),
+        out_once=frozenset(id for id, how in delivery_of.items() if how == Delivery.AT_MOST_ONCE),
         told_of=frozenset(id for (id,) in told),
         broken=tuple(map(str, recount(connection))),
     )

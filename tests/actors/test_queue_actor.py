@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from clarion.actors.messages import (
@@ -91,6 +93,18 @@ async def test_a_new_supervisor_hears_what_is_out_and_older_demands_are_void(hou
     assert (report.epoch, [call.key for call in report.in_flight]) == (2, [out.key])
     assert house.told(Dispatch) == []
     assert await house.status(waiting[0]) == (0, 1, None)
+
+
+async def test_what_stood_by_at_a_supervisor_that_is_gone_comes_back(house):
+    """Nobody would let it go any more; it surely was not sent."""
+    out, standing = await house.let_go(2)
+    standing.out_since = math.inf
+
+    house.lane.tell(ReportLane(2))
+    report = await house.next(LaneReport)
+
+    assert [call.key for call in report.in_flight] == [out.key]
+    assert await house.status(standing.job.id) == (0, 1, None)
 
 
 async def test_a_late_answer_changes_nothing(house):
@@ -219,6 +233,16 @@ async def test_a_paused_lane_takes_no_work_and_goes_on_accepting(house):
     assert paused == []
     assert (await house.next(Ready)).wants.fresh
     assert await house.status(ids[0]) == (0, 0, None)
+
+
+async def test_a_lane_that_is_paused_asks_for_what_stands_by(house):
+    """Its report makes the Supervisor send back what waits for a slot."""
+    await house.let_go(1)
+
+    await house.lane.ask(PauseLane())
+
+    report = await house.next(LaneReport)
+    assert report.wants.is_nothing
 
 
 async def test_a_draining_lane_refuses_lets_nothing_go_and_waits_for_what_is_out(house):

@@ -241,7 +241,8 @@ class Oracle:
         assert not lost, f"{self.at}: {len(lost)} acknowledged and gone: {sorted(lost)[:5]}"
         untold = self.told - corpse.told_of
         assert not untold, f"{self.at}: receipts answered and gone: {sorted(untold)[:5]}"
-        assert len(corpse.in_flight) <= SLOTS, f"{self.at}: more intents than slots"
+        assert len(corpse.out_once) <= SLOTS, f"{self.at}: more intents than slots"
+        assert len(corpse.in_flight) <= 2 * SLOTS, f"{self.at}: more intents than two for a slot"
         self.flown.update(corpse.in_flight)
 
     async def _drain(self):

@@ -246,3 +246,15 @@ def test_a_lane_is_not_held_by_throttling_or_by_not_knowing(states):
 
     assert not lane_route.is_held
     assert lane_route.held_reason is None
+
+
+def test_an_at_most_once_job_takes_no_place_where_it_would_stand_by(make_job):
+    """A death of the process would park it as unknown, though it was never sent."""
+    places = allot([Offer("a", 2, False, False, "why", ahead=1)])
+    careful = make_job(delivery=Delivery.AT_MOST_ONCE)
+
+    assert found(places, careful) == "a"
+    places.call(careful, places.find(careful), 7.0)
+
+    assert found(places, make_job(delivery=Delivery.AT_MOST_ONCE)) is None
+    assert found(places, make_job()) == "a"

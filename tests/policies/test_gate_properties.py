@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from clarion.policies.gate import Gate
 from clarion.policies.rate_limit import TokenBucket
+from clarion.policies.standby import Standby
 
 NOW = 1000.0
 SPILL_S = 1.0
@@ -30,6 +31,7 @@ def gates(draw: st.DrawFn) -> Gate:
         is_health_good=True,
         window=draw(st.none() | st.integers(1, slots)),
         in_flight={(f"n{number}", 1): False for number in range(draw(st.integers(0, slots)))},
+        standby=Standby(draw(st.integers(0, slots)), pace=draw(st.integers(0, 2 * slots))),
         moved_at=draw(st.floats(NOW - 100, NOW)),
     )  # fmt: skip
     for demand in range(draw(st.integers(0, 3))):
@@ -82,6 +84,19 @@ def test_it_never_lets_more_through_than_its_slots(gate: Gate) -> None:
     opening = gate.opening(NOW)
 
     if not opening.is_probe:
-        assert opening.n == 0 or taken + opening.n <= gate.limit <= gate.max_concurrent
+        into_slots = opening.n - opening.ahead
+        assert into_slots == 0 or taken + into_slots <= gate.limit <= gate.max_concurrent
     assert not opening.is_probe or opening.n == 1
     assert (opening.n == 0) == bool(opening.why)
+
+
+@given(gate=gates())
+def test_nobody_stands_by_at_a_gate_that_is_not_plainly_open(gate: Gate) -> None:
+    """Nor more than may; a probe never does."""
+    opening = gate.opening(NOW)
+
+    assert 0 <= opening.ahead <= min(opening.n, gate.standby.most)
+    if opening.ahead:
+        assert not opening.is_probe
+        assert not opening.is_shut
+        assert gate.state(NOW) == "ok"

@@ -65,9 +65,9 @@ def tally(request, build_world, send):
     return found
 
 
-def test_a_delivery_costs_ten_messages_at_most(tally):
+def test_a_delivery_costs_eight_messages_at_most(tally):
     """What can travel once per batch does: more would eat the budget of 100 us."""
-    assert tally["messages"] / N <= 10
+    assert tally["messages"] / N <= 7.7
 
 
 def test_a_delivery_costs_one_task(tally):
@@ -83,8 +83,11 @@ def test_a_delivery_costs_six_row_writes(tally):
 
 
 def test_commits_are_shared(tally):
-    """What arrives during one fsync is the next batch: three commits each would be 3,000."""
-    assert tally["commits"] < N
+    """What arrives during one fsync is the next batch: three commits each would be 3,000.
+
+    Where no call stands by for a slot it is more than half a commit each.
+    """
+    assert tally["commits"] / N < 0.53
 
 
 def test_no_success_is_logged(tally):
