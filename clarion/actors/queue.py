@@ -161,6 +161,8 @@ class Queue(LaneCalls):
         self._is_writable = message.is_writable
         if message.is_writable:
             self._hint()
+        else:
+            self._report()  # What stands by comes back: nobody could note how it ended.
 
     # --- intake ----------------------------------------------------------------------------
 

@@ -6,8 +6,9 @@ many calls more as ended while its last demand was on the way to the disk and ba
 provider up to one call per slot, for one that is slower than the disk hardly any. What stands by
 waits about as long as one commit takes, so neither priority nor order is lost for longer.
 
-A death of the process marks what stood by as possibly sent, since its row cannot tell. So no job
-stands by that would be parked for that, and at a gate in the slightest trouble nobody does.
+A death of the process marks what stood by as possibly sent, since its row cannot tell, beside what
+was out: up to two calls for each slot. So no job stands by that would be parked for that, and at a
+gate in the slightest trouble nobody does.
 """
 
 from __future__ import annotations
