@@ -235,11 +235,12 @@ async def test_a_paused_lane_takes_no_work_and_goes_on_accepting(house):
     assert await house.status(ids[0]) == (0, 0, None)
 
 
-async def test_a_lane_that_is_paused_asks_for_what_stands_by(house):
+@pytest.mark.parametrize("why", [PauseLane(), StorageChanged(is_writable=False)])
+async def test_a_lane_that_stops_working_asks_for_what_stands_by(house, why):
     """Its report makes the Supervisor send back what waits for a slot."""
     await house.let_go(1)
 
-    await house.lane.ask(PauseLane())
+    house.lane.tell(why)
 
     report = await house.next(LaneReport)
     assert report.wants.is_nothing

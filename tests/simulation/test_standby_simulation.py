@@ -41,10 +41,6 @@ def house(build_world):
     return world
 
 
-def disk_answers(world, code):
-    world.disk.error_code = code
-
-
 def kill(world):
     """Die, and remember how many calls were noted on the disk then."""
     waiting = rows(world, "SELECT count(*) FROM jobs WHERE sending IS NOT NULL")
@@ -110,22 +106,6 @@ def test_a_paused_lane_lets_nothing_go_that_stood_by(house, send):
 
     assert calls[0] == calls[1] < N
     assert statuses(house) == {"sent": calls[0], "queued": N - calls[0]}
-
-
-def test_a_disk_that_fails_lets_nothing_go_that_stood_by(house, send):
-    """Its end could not be noted, and whoever then kills the process would send it again."""
-    calls: list[int] = []
-    send(house, 3.0, N)
-    house.plan(3.2, "full", lambda world: disk_answers(world, sqlite3.SQLITE_FULL))
-    for at in (3.3, 20.0):
-        house.plan(at, "look", lambda world: calls.append(world.accounts["only"].calls))
-    house.plan(20.0, "room", lambda world: disk_answers(world, None))
-
-    house.run(60.0)
-
-    assert calls[0] == calls[1] < N
-    assert statuses(house) == {"sent": N}
-    assert set(house.accounts["only"].taken.values()) == {1}
 
 
 def test_a_stop_takes_back_what_stood_by(house, send):
