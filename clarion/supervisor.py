@@ -102,7 +102,7 @@ class Supervisor(Placing):
         lane = self._lanes[report.channel]
         if lane.demand is not None:
             self._release(lane.demand)
-        lane.demand, lane.wants, lane.shapes = None, report.wants, ()
+        lane.demand, lane.wants, lane.shapes = None, report.wants, []
         self._dismiss_standby(lane, "its lane began anew")
         if is_first:
             self._rebuild_slots(report.in_flight)

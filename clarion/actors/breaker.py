@@ -74,6 +74,8 @@ class Breaker(Actor):
         self._misconfigured_until: float | None = None
         self._misconfigured_detail = ""
         self._has_changed = False
+        self._is_rest_told = False
+        """The Supervisor was told last that the circuit is at rest, and nothing limits calls."""
         if last_report is not None:
             self._restore(last_report)
 
@@ -122,7 +124,7 @@ class Breaker(Actor):
         self._has_changed = False
         answer = Answer(Outcome.REFUSED, reason, detail, surely_not_accepted=True)
         self._queue_of(call.job.channel).tell(Settled(call, answer))
-        self._supervisor.tell(Freed(call, answer, self._report()))
+        self._supervisor.tell(Freed(call, answer, self._news()))
 
     @handles(Record)
     def record(self, message: Record) -> None:
@@ -130,7 +132,7 @@ class Breaker(Actor):
         self._settle_permit(message.permit, message.answer)
         self._note_limits(message)
         self._has_changed = False
-        self._supervisor.tell(Freed(message.call, message.answer, self._report()))
+        self._supervisor.tell(Freed(message.call, message.answer, self._news()))
 
     def _settle_permit(self, permit: circuit.Permit, answer: Answer) -> None:
         # By our own circuit: a permit of the instance before would move that one's.
@@ -150,6 +152,8 @@ class Breaker(Actor):
             self._throttled_until = max(self._throttled_until or 0.0, now + self._pause_s(answer))
         elif answer.outcome is Outcome.ACCEPTED:
             self._throttled_in_a_row = 0
+            if self._throttled_until is not None and now >= self._throttled_until:
+                self._throttled_until = None
         if answer.outcome is Outcome.MISCONFIGURED:
             self._misconfigure(now, answer)
         elif message.call.is_probe and answer.outcome is Outcome.ACCEPTED:
@@ -208,7 +212,20 @@ class Breaker(Actor):
         """Show the state machine; changes nothing."""
         return self._circuit.snapshot()
 
+    def _news(self) -> CircuitReport | None:
+        # Nearly every call finds it at rest and leaves it so.
+        return None if self._is_rest_told and self._is_at_rest() else self._report()
+
+    def _is_at_rest(self) -> bool:
+        return (
+            self._circuit.is_at_rest
+            and self._throttled_until is None
+            and not self._throttled_in_a_row
+            and self._misconfigured_until is None
+        )
+
     def _report(self) -> CircuitReport:
+        self._is_rest_told = self._is_at_rest()
         now = self._circuit.snapshot()
         return CircuitReport(
             self._provider, now.state, now.failures, now.retry_at, now.open_count,

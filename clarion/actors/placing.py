@@ -22,7 +22,7 @@ from clarion.actors.children import Children
 from clarion.actors.memory import Memory
 from clarion.actors.messages import Demand, Internal, Place, Recalled, Route
 from clarion.actors.parent import Parent
-from clarion.actors.provider_view import ProviderPlan, route_state
+from clarion.actors.provider_view import ProviderPlan, route_shape, route_state
 from clarion.actors.runtime import handles
 from clarion.actors.supervisor_messages import (
     CircuitReport,
@@ -56,7 +56,8 @@ class LaneWork:
     is_starved: bool = False
     """It wanted places when last looked at, and there were none."""
     timer: Any = None
-    shapes: tuple[Any, ...] = ()
+    shapes: list[Any] = field(default_factory=list)
+    """How its route stood when it was last told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +261,8 @@ class Placing(Parent):
             gate.is_health_good = False
         # In this order: the probe that closes a circuit is no success of the slow start after it.
         gate.free(call.key, message.answer, now)
-        self._take_report(message.circuit)
+        if message.circuit is not None:
+            self._take_report(message.circuit)
         self._memory.windows[call.provider] = gate.window
         if message.answer.outcome is Outcome.THROTTLED:
             self._keep_pause(gate, now)
@@ -310,20 +312,19 @@ class Placing(Parent):
     # --- telling lanes their route ---------------------------------------------------------
 
     def _tell_route(self, lane: LaneWork, now: float) -> None:
-        states = tuple(
-            route_state(self._gates[name], monotonic=now, now=self._clock.now())
-            for name in lane.plan.providers
-        )
-        shapes = tuple(state.shape for state in states)
+        gates = [self._gates[name] for name in lane.plan.providers]
+        shapes = [route_shape(gate, now) for gate in gates]
         if shapes != lane.shapes:
             lane.shapes = shapes
+            wall = self._clock.now()
+            states = tuple(route_state(gate, monotonic=now, now=wall) for gate in gates)
             self._tell(f"queue:{lane.plan.channel}", Route(self._epoch, states))
 
     def _tell_next_try(self, provider: str, now: float) -> None:
         """Tell lanes when a gate opens next, although it looks as before: people read the time."""
         for lane in self._lanes.values():
             if provider in lane.plan.providers:
-                lane.shapes = ()
+                lane.shapes = []
                 self._tell_route(lane, now)
 
     def _take_report(self, report: CircuitReport) -> None:

@@ -39,6 +39,17 @@ def route_state(gate: Gate, *, monotonic: float, now: float) -> RouteState:
     )
 
 
+def route_shape(gate: Gate, monotonic: float) -> tuple[str, bool, bool, bool, bool]:
+    """Return what a lane must hear of when it changes; compared at the end of every call."""
+    return (
+        gate.circuit,
+        gate.is_enabled,
+        gate.misconfigured_until is not None,
+        monotonic < gate.throttled_until,
+        gate.is_alive,
+    )
+
+
 def provider_snapshot(
     plan: ProviderPlan,
     gate: Gate,

@@ -38,7 +38,8 @@ class Freed(Internal):
 
     call: Call
     answer: Answer
-    circuit: CircuitReport
+    circuit: CircuitReport | None
+    """None where it stands as was told last."""
 
 
 @value_class

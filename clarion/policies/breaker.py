@@ -336,6 +336,11 @@ class Breaker:
         self._move("open" if state == "half_open" else cast(CircuitState, state))
         self._announce()
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it is closed, and the last result that counted was no failure."""
+        return self._state == "closed" and not self._failures
+
     def snapshot(self) -> BreakerSnapshot:
         """Show how it stands now; changes nothing, a hung probe shows as the opening it caused."""
         now = self._clock()

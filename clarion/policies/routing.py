@@ -52,13 +52,6 @@ class RouteState:
         return f"{text}, next try at {at:%H:%M:%S} UTC"
 
     @property
-    def shape(self) -> tuple[str, bool, bool, bool, bool]:
-        """What its lane must hear of when it changes."""
-        return (
-            self.circuit, self.is_enabled, self.is_misconfigured, self.is_throttled, self.is_alive
-        )  # fmt: skip
-
-    @property
     def can_take(self) -> bool:
         """Whether only slots and tokens stand between a job and this provider."""
         return self.is_closed and not self.is_throttled

@@ -207,9 +207,25 @@ async def test_results_of_calls_before_a_crash_do_not_move_the_new_circuit(wire:
     await wire.ends(call, FAILED)
     freed = await wire.hears("supervisor")
 
-    assert freed.call is call.call
-    assert (freed.circuit.state, freed.circuit.failures) == ("closed", 0)
+    assert (freed.call, freed.circuit) == (call.call, None), "as it was told at the start"
     assert (shown("state", wire), shown("failure_total", wire)) == (0, 0)
+
+
+async def test_the_supervisor_hears_of_a_circuit_only_what_it_does_not_know(wire: Wire) -> None:
+    """A call that finds it at rest and leaves it so says nothing of it; the end of a pause does."""
+    pause = Answer(Outcome.THROTTLED, "http_429", retry_after_s=5.0)
+    told = []
+    for answer, wait_s in (
+        (ACCEPTED, 0.0), (pause, 6.0), (ACCEPTED, 0.0), (ACCEPTED, 0.0),
+    ):  # fmt: skip
+        await wire.ends(await wire.send(), answer)
+        told.append((await wire.hears("supervisor")).circuit)
+        wire.clock.advance(wait_s)
+
+    before, throttled, mended, after = told
+    assert (before, after) == (None, None)
+    assert throttled.throttled_until is not None
+    assert (mended.throttled_until, mended.throttled_in_a_row) == (None, 0)
 
 
 @pytest.mark.parametrize(("state", "wait_s"), [("open", 25.0), ("half_open", 0.0)])
@@ -265,7 +281,7 @@ async def test_a_recipients_host_that_throttles_does_not_throttle_the_provider(w
     await wire.ends(await wire.send(), own)
     of_provider = await wire.hears("supervisor")
 
-    assert of_host.circuit.throttled_until is None
+    assert of_host.circuit is None, "as it was told at the start"
     assert of_provider.circuit.throttled_until == pytest.approx(wire.clock.monotonic() + 60.0)
 
 
