@@ -3,9 +3,9 @@
 ::
 
     start: store · writer · Journal (sweep) · Supervisor · Providers · Breakers · Queues
-           · Redriver · HTTP
-    stop:  HTTP intake · drain the lanes · Redriver · Queues · Breakers · Providers · Supervisor
-           · flush the writer · Journal · store
+           · Redriver · Commons · HTTP
+    stop:  HTTP intake · drain the lanes · Commons · Redriver · Queues · Breakers · Providers
+           · Supervisor · flush the writer · Journal · store
 
 `Engine` is the house without its front door; `start` hands it out in process, `server` puts HTTP
 before it. Here lives the guardian of the Supervisor, too: the one actor that nobody else restarts.
@@ -43,6 +43,7 @@ from clarion.domain.representation import represent_accepted
 from clarion.domain.submission import Rules
 from clarion.errors import ClarionError
 from clarion.gauges import Gauges
+from clarion.nodes import COMMONS, Nodes
 from clarion.policies.clock import Clock, SystemClock
 from clarion.policies.identifier import IdSource
 from clarion.policies.restart import RestartBudget
@@ -116,7 +117,9 @@ class Engine:
         self._store = around.open_store(blueprint.store_url(settings), now=self.clock.now)
         self.reader = Reader(blueprint.snapshots(settings, self.clock), executor=around.executor)
         self.service = self._make_service()
-        self.gauges = Gauges(self.service, self.reader, self.runtime, self.metrics)
+        self.nodes = Nodes(settings, self.clock, self._rng, around.random_bits)
+        pools = {"storage": self.reader.pool_state, "redis": self.nodes.pool_state}
+        self.gauges = Gauges(self.service, pools, self.runtime, self.metrics)
 
     def _make_service(self) -> Service:
         return Service(
@@ -157,6 +160,8 @@ class Engine:
             self._spawn(f"queue:{route.channel}", partial(self._make_queue, route))
         self._spawn("redrive", self._make_redriver)
         self._spawn("retention", self._make_retention)
+        if self.nodes.shared is not None:
+            self._spawn(COMMONS, partial(self.nodes.make_commons, self.runtime))
         if self._around.is_loop_watched:
             self.runtime.watch_loop()
         self._hung_check = asyncio.create_task(self._watch_hung(), name="hung-check")
@@ -253,6 +258,7 @@ class Engine:
             queue_of=self._queue_of,
             clock=self.clock,
             rng=self._rng,
+            tell_others=self.nodes.teller(self.runtime),
         )
 
     def _make_queue(self, route: RoutePlan) -> Queue:

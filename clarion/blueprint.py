@@ -5,7 +5,7 @@ Pure translation, nothing is started here: `app` reads these plans and builds th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +21,8 @@ from clarion.actors.supervisor_messages import CircuitReport
 from clarion.domain.notification import Delivery
 from clarion.policies.clock import Clock
 from clarion.policies.gate import Gate
-from clarion.policies.rate_limit import TokenBucket
+from clarion.policies.grant import GrantedBucket, Limit
+from clarion.policies.rate_limit import Bucket, TokenBucket
 from clarion.policies.routing import RoutePlan
 from clarion.policies.standby import Standby
 from clarion.policies.verdict import Rules
@@ -29,8 +30,10 @@ from clarion.providers.base import Adapter
 from clarion.providers.callback import ReceiptReader
 from clarion.providers.registry import adapter_class, receipt_reader
 from clarion.settings import ChannelSettings, ProviderSettings, Settings
+from clarion.settings_table import RateLimitTable
 from clarion.storage.backend import open_snapshots
 from clarion.storage.reader import Snapshots
+from clarion.storage.shared_state import SharedState
 from clarion.storage.url import SQLITE, sqlite_path
 
 _FORCED = {"open": "forced_open", "close": "disabled"}
@@ -92,22 +95,60 @@ def provider_plans(
             channels=served,
             max_concurrent=settings.providers[name].max_concurrent,
             misconfigured_probe_s=settings.providers[name].misconfigured_probe,
-            make_gate=_gate_maker(name, settings.providers[name], clock, lanes=len(served)),
+            make_gate=_gate_maker(
+                name,
+                settings.providers[name],
+                clock,
+                lanes=len(served),
+                is_shared=bool(settings.redis.url),
+            ),
         )
         for name, served in channels.items()
     ]
 
 
 def _gate_maker(
-    name: str, provider: ProviderSettings, clock: Clock, *, lanes: int
+    name: str, provider: ProviderSettings, clock: Clock, *, lanes: int, is_shared: bool
 ) -> Callable[[], Gate]:
-    limit = provider.rate_limit
     return lambda: Gate(
         name,
         provider.max_concurrent,
-        TokenBucket(limit.per_second, limit.burst, clock.monotonic),
+        _bucket(provider.rate_limit, clock, is_shared=is_shared),
         standby=Standby(_most_on_standby(provider, lanes)),
     )
+
+
+def _bucket(limit: RateLimitTable, clock: Clock, *, is_shared: bool) -> Bucket:
+    if is_shared and limit.per_second:
+        return GrantedBucket(Limit(limit.per_second, limit.burst), clock.monotonic)
+    return TokenBucket(limit.per_second, limit.burst, clock.monotonic)
+
+
+def shared_limits(settings: Settings, providers: Iterable[str]) -> dict[str, Limit]:
+    """Return the limits that the nodes have in common: those that there are."""
+    tables = {name: settings.providers[name].rate_limit for name in providers}
+    return {
+        name: Limit(table.per_second, table.burst)
+        for name, table in tables.items()
+        if table.per_second
+    }
+
+
+def shared_state(settings: Settings, rng: Callable[[], float], clock: Clock) -> SharedState:
+    """Return what the nodes share in Redis; nothing is connected yet."""
+    # Imported where it is used: most deployments are one process without Redis.
+    from clarion.storage.redis_pool import RedisPool
+    from clarion.storage.redis_state import RedisState
+
+    redis = settings.redis
+    pool = RedisPool(
+        redis.url,
+        least=redis.pool_min,
+        most=redis.pool_max,
+        rng=rng,
+        monotonic=clock.monotonic,
+    )
+    return RedisState(pool, redis.prefix)
 
 
 def _most_on_standby(provider: ProviderSettings, lanes: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from clarion.actors.messages import LaneSnapshot
 from clarion.actors.runtime import Runtime
@@ -11,7 +11,7 @@ from clarion.domain.notification import Reason, Status
 from clarion.domain.outcome import Outcome
 from clarion.errors import ClarionError
 from clarion.service import Service
-from clarion.storage.reader import Reader
+from clarion.storage.reader import PoolState
 from clarion.telemetry.metrics import Metrics
 
 _DEAD = (Reason.EXHAUSTED, Reason.PERMANENT, Reason.RECIPIENT, Reason.POISON)
@@ -21,17 +21,21 @@ class Gauges:
     """Sets what is a state, not an event, from one round of snapshots."""
 
     def __init__(
-        self, service: Service, reader: Reader, runtime: Runtime, metrics: Metrics
+        self,
+        service: Service,
+        pools: Mapping[str, Callable[[], PoolState | None]],
+        runtime: Runtime,
+        metrics: Metrics,
     ) -> None:
         self._service = service
-        self._reader = reader
+        self._pools = pools
         self._runtime = runtime
         self._metrics = metrics
 
     async def refresh(self) -> None:
         """Ask the actors how they stand; what does not answer keeps its last value."""
         self._set_actors()
-        self._set_pool()
+        self._set_pools()
         await self._set_storage()
         try:
             self._set_lanes(await self._service.queues())
@@ -46,12 +50,13 @@ class Gauges:
             self._metrics.actor_restarts(each.name)
         self._metrics.loop_lag().set(self._runtime.loop_lag_s)
 
-    def _set_pool(self) -> None:
-        pool = self._reader.pool_state()
-        if pool is not None:
-            self._metrics.pool_connections("storage", "in_use").set(pool.used)
-            self._metrics.pool_connections("storage", "idle").set(pool.idle)
-            self._metrics.pool_waited("storage").set(pool.waited_s)
+    def _set_pools(self) -> None:
+        for name, state in self._pools.items():
+            pool = state()
+            if pool is not None:
+                self._metrics.pool_connections(name, "in_use").set(pool.used)
+                self._metrics.pool_connections(name, "idle").set(pool.idle)
+                self._metrics.pool_waited(name).set(pool.waited_s)
 
     async def _set_storage(self) -> None:
         try:

@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from clarion.actors.commons_messages import CommonsSnapshot
 from clarion.actors.journal_messages import Ended, JournalSnapshot
 from clarion.actors.messages import (
     CancelNotification,
@@ -324,6 +325,15 @@ class Service:
     async def journal_snapshot(self) -> JournalSnapshot:
         """Return how the store stands."""
         found: JournalSnapshot = await self._ask("journal", Snapshot())
+        return found
+
+    async def commons(self) -> CommonsSnapshot | None:
+        """Return how the nodes stand to each other; None where nothing is shared."""
+        try:
+            self._refs("commons")
+        except NotFound:
+            return None
+        found: CommonsSnapshot = await self._ask("commons", Snapshot())
         return found
 
     def ref(self, name: str) -> Ref:

@@ -39,6 +39,7 @@ from clarion.settings_table import (
     StorageSettings,
     Table,
 )
+from clarion.storage import redis_url
 from clarion.storage.url import url_fault
 
 DEFAULT_FILE = Path("settings.toml")
@@ -236,9 +237,11 @@ def _check_storage(storage: StorageSettings, faults: Faults) -> None:
 
 
 def _check_redis(redis: RedisSettings, faults: Faults) -> None:
+    # The URL itself is not repeated: it may hold a password.
     _check_pool("redis", redis, faults)
-    if redis.url:
-        faults.add("redis.url", "Redis is not supported by this version yet: leave it empty")
+    fault = redis_url.url_fault(redis.url) if redis.url else None
+    if fault is not None:
+        faults.add("redis.url", fault)
 
 
 def _check_pool(name: str, pool: StorageSettings | RedisSettings, faults: Faults) -> None:

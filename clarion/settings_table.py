@@ -107,8 +107,10 @@ class RedisSettings(Table):
     """`[redis]`; the URL is not shown, since it may hold a password."""
 
     url: str = Field(default="", repr=False)
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")] = "clarion"
     pool_min: PoolSize = 1
-    pool_max: PoolSize = 20
+    pool_max: Annotated[int, Field(ge=2, le=1_000)] = 20
+    """Two at least: one of them only listens."""
 
 
 class QueueSettings(Table):

@@ -4,9 +4,9 @@ Owns one `policies.gate` per provider and what each lane wants. How work is plac
 children are restarted `parent`; here is what it is told of lanes, circuits and children, and by
 operators.
 
-Who may send: the Queues, Breakers and Providers, the runtime (`ActorCrashed`), the service. A
-crash costs gates, slots and demands: a new epoch begins, lanes and breakers report, and every gate
-stays shut until those that concern it have.
+Who may send: the Queues, Breakers and Providers, the Commons, the runtime (`ActorCrashed`), the
+service. A crash costs gates, slots and demands: a new epoch begins, lanes and breakers report, and
+every gate stays shut until those that concern it have.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import structlog
 
 from clarion.actors.call_messages import ReportCircuit, Steer
 from clarion.actors.messages import ReportLane, Snapshot
-from clarion.actors.placing import Placing
 from clarion.actors.provider_view import ProviderPlan, provider_snapshot
 from clarion.actors.runtime import NO_REPLY, handles
+from clarion.actors.sharing import Sharing
 from clarion.actors.supervisor_messages import (
     CircuitReport,
     HealthChecked,
@@ -37,7 +37,7 @@ from clarion.policies.gate import Gate
 log = structlog.get_logger(__name__)
 
 
-class Supervisor(Placing):
+class Supervisor(Sharing):
     """The root of the tree; see the module."""
 
     def on_start(self) -> None:

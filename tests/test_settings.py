@@ -55,7 +55,9 @@ def test_with_nothing_configured_everything_has_a_default(tmp_path):
     assert settings.storage.model_dump() == {
         "url": "sqlite:///clarion.db", "pool_min": 2, "pool_max": 10,
     }  # fmt: skip
-    assert settings.redis.model_dump() == {"url": "", "pool_min": 1, "pool_max": 20}
+    assert settings.redis.model_dump() == {
+        "url": "", "prefix": "clarion", "pool_min": 1, "pool_max": 20,
+    }  # fmt: skip
     assert settings.queue.model_dump() == {
         "max_in_memory": 2000, "max_pending": 10_000_000, "lease": 30.0,
     }  # fmt: skip
@@ -438,12 +440,33 @@ def test_a_database_that_cannot_be_used_is_a_fault(tmp_path, url, words):
     assert "hunter2" not in str(found)
 
 
-def test_redis_is_refused_while_nothing_uses_it(tmp_path):
-    """A setting without effect would be a promise."""
-    found = faults(tmp_path, {"redis": {"url": "redis://:hunter2@cache/0"}})
+@pytest.mark.parametrize(
+    ("table", "key", "words"),
+    [
+        ({"url": "http://:hunter2@cache/0"}, "redis.url", "names no Redis server"),
+        ({"url": "redis://u:hunter2#x@cache"}, "redis.url", "written as %40"),
+        ({"url": "redis://cache", "prefix": "a b"}, "redis.prefix", "match pattern"),
+        ({"url": "redis://cache", "pool_max": 1}, "redis.pool_max", "greater than or equal to 2"),
+        ({"url": "redis://cache", "pol_max": 9}, "redis.pol_max", "did you mean 'pool_max'?"),
+    ],
+)
+def test_a_redis_that_cannot_be_used_is_a_fault(tmp_path, table, key, words):
+    """Said at start, without the password that the URL may hold."""
+    found = faults(tmp_path, {"redis": table})
 
-    assert "leave it empty" in found["redis.url"]
+    assert words in found[key]
     assert "hunter2" not in str(found)
+
+
+def test_the_url_of_redis_may_be_kept_elsewhere(tmp_path):
+    """It holds a password as a rule."""
+    (tmp_path / "redis").write_text("rediss://:hunter2@cache/0\n")
+    (tmp_path / "settings.toml").write_text('[redis]\nurl = "file:redis"\n')
+
+    settings = load(tmp_path / "settings.toml", env={})
+
+    assert settings.redis.url == "rediss://:hunter2@cache/0"
+    assert "hunter2" not in repr(settings)
 
 
 def test_the_cap_on_growth_does_not_shorten_the_open_period(tmp_path):

@@ -4,7 +4,11 @@ Owns one `policies.breaker` state machine, and until when its provider is thrott
 misconfigured. Every call passes it: with a permit, or back as REFUSED. A crash costs the state
 machine; the next instance starts from the Supervisor's last report, a generation later.
 
-Who may send: the Supervisor (`Deliver`, `Steer`, `ReportCircuit`), its Provider (`Record`).
+Where several nodes share what they find out, it tells of its openings and pauses, and opens for as
+long as another node's circuit did; then it probes by itself.
+
+Who may send: the Supervisor (`Deliver`, `Steer`, `ReportCircuit`), its Provider (`Record`), the
+Commons (`NewsHeard`).
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from clarion.actors.call_messages import Deliver, Record, ReportCircuit, Steer
+from clarion.actors.commons_messages import NewsHeard
 from clarion.actors.messages import Settled, Snapshot
 from clarion.actors.runtime import Actor, Ref, handles
 from clarion.actors.supervisor_messages import CircuitReport, Freed
@@ -23,6 +28,7 @@ from clarion.domain.outcome import Answer, Outcome
 from clarion.errors import CircuitOpen
 from clarion.policies import breaker as circuit
 from clarion.policies.breaker_settings import BreakerSettings
+from clarion.policies.circuit_news import Kind, News, open_for
 from clarion.policies.clock import Clock
 from clarion.telemetry import metrics
 
@@ -58,9 +64,11 @@ class Breaker(Actor):
         queue_of: Callable[[str], Ref],
         clock: Clock,
         rng: Callable[[], float],
+        tell_others: Callable[[News], None] | None = None,
     ) -> None:
         super().__init__()
         self._provider = provider
+        self._tell_others = tell_others
         self._settings = context
         self._supervisor = supervisor
         self._provider_ref = provider_ref
@@ -76,6 +84,13 @@ class Breaker(Actor):
         self._has_changed = False
         self._is_rest_told = False
         """The Supervisor was told last that the circuit is at rest, and nothing limits calls."""
+        self._opened_by = ""
+        self._doubted = ""
+        """Whose news our probes are about to judge."""
+        self._disproved: set[str] = set()
+        """Nodes that said it is down, after which a probe of ours succeeded."""
+        self._is_following = False
+        """It does what another instance or node did, which is no news of its own."""
         if last_report is not None:
             self._restore(last_report)
 
@@ -83,13 +98,17 @@ class Breaker(Actor):
         # The time of a half-open circuit is over: its next call is a probe.
         retry_at = report.retry_at if report.state == "open" else None
         remaining_s = 0.0 if retry_at is None else retry_at - self._clock.monotonic()
-        self._circuit.restore(
-            state=report.state, remaining_s=remaining_s, open_count=report.open_count
-        )
+        self._follow(report.state, remaining_s, report.open_count, report.opened_by)
         self._throttled_until = report.throttled_until
         self._throttled_in_a_row = report.throttled_in_a_row
         self._misconfigured_until = report.misconfigured_until
         self._misconfigured_detail = report.misconfigured_detail
+
+    def _follow(self, state: str, remaining_s: float, open_count: int, node: str) -> None:
+        self._is_following = True
+        self._circuit.restore(state=state, remaining_s=remaining_s, open_count=open_count)
+        self._is_following = False
+        self._opened_by = node
 
     def on_start(self) -> None:
         """Tell the Supervisor that the circuit is there."""
@@ -149,7 +168,9 @@ class Breaker(Actor):
     def _note_limits(self, message: Record) -> None:
         now, answer = self._clock.monotonic(), message.answer
         if answer.outcome is Outcome.THROTTLED and not answer.is_host_only:
-            self._throttled_until = max(self._throttled_until or 0.0, now + self._pause_s(answer))
+            pause_s = self._pause_s(answer)
+            self._throttled_until = max(self._throttled_until or 0.0, now + pause_s)
+            self._share("paused", pause_s)
         elif answer.outcome is Outcome.ACCEPTED:
             self._throttled_in_a_row = 0
             if self._throttled_until is not None and now >= self._throttled_until:
@@ -202,6 +223,41 @@ class Breaker(Actor):
         self._has_changed = False
         self._supervisor.tell(self._report())
 
+    @handles(NewsHeard)
+    def hear_news(self, message: NewsHeard) -> None:
+        """Do as another node's circuit did, unless there is better reason not to."""
+        news = message.news
+        if news.kind == "paused":
+            pause_s = min(news.remaining_s, self._settings.retry_after_max_s)
+            until = self._clock.monotonic() + pause_s
+            if until <= (self._throttled_until or 0.0):
+                return
+            self._throttled_until = until
+        else:
+            snapshot = self._circuit.snapshot()
+            open_s = open_for(
+                snapshot,
+                news,
+                self._settings.settings.longest_open_s,
+                is_disproved=news.node in self._disproved,
+            )
+            if open_s is None:
+                return
+            self._disproved.discard(news.node)
+            count = max(snapshot.open_count, news.open_count)
+            self._follow("open", open_s, count, news.node if open_s else self._opened_by)
+            self._show_state()
+        log.warning(
+            f"provider_{news.kind}_elsewhere",
+            provider=self._provider, node=news.node, for_s=round(news.remaining_s, 1),
+        )  # fmt: skip
+        self._has_changed = False
+        self._supervisor.tell(self._report())
+
+    def _share(self, kind: Kind, remaining_s: float = 0.0, open_count: int = 0) -> None:
+        if self._tell_others is not None and not self._is_following:
+            self._tell_others(News(kind, self._provider, "", remaining_s, open_count))
+
     @handles(ReportCircuit)
     def report(self, message: ReportCircuit) -> None:
         """Tell a new Supervisor how the circuit stands."""
@@ -230,12 +286,25 @@ class Breaker(Actor):
         return CircuitReport(
             self._provider, now.state, now.failures, now.retry_at, now.open_count,
             self._throttled_until, self._throttled_in_a_row, self._misconfigured_until,
-            self._misconfigured_detail,
+            self._misconfigured_detail, opened_by=self._opened_by,
         )  # fmt: skip
 
     def _changed(self, old: str, new: str) -> None:
         self._has_changed = True
         self._show_state()
+        match new:
+            case "half_open":
+                self._doubted = self._opened_by
+            case "open":
+                now = self._circuit.snapshot()
+                self._share("open", now.retry_after or 0.0, now.open_count)
+            case "closed":
+                if self._doubted:
+                    self._disproved.add(self._doubted)
+                self._share("closed")
+        if new != "half_open":
+            self._doubted = ""
+        self._opened_by = ""
         log.warning("breaker_changed", provider=self._provider, old=old, new=new)
 
     def _tell_change(self) -> None:

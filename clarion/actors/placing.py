@@ -331,6 +331,7 @@ class Placing(Parent):
         self._memory.reports[report.provider] = report
         gate = self._gates[report.provider]
         gate.set_circuit(report.state, report.retry_at)
+        gate.opened_by = report.opened_by
         gate.throttled_until = report.throttled_until or 0.0
         gate.set_misconfigured(report.misconfigured_until, report.misconfigured_detail)
         self._memory.windows[report.provider] = gate.window

@@ -61,6 +61,8 @@ class CircuitReport(Internal):
     """Monotonic; set by a MISCONFIGURED answer, until a real send succeeds."""
     misconfigured_detail: str = ""
     epoch: int = 0
+    opened_by: str = ""
+    """The node whose circuit opened this one; "" where it opened by its own results."""
 
 
 @dataclass(frozen=True, slots=True)

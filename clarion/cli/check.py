@@ -54,12 +54,14 @@ async def examine(settings: Settings, *, with_recount: bool = False) -> list[Fin
     """Try everything that a server would depend on, and return what was found, in that order."""
     import asyncio
 
-    from clarion.cli import check_provider, check_storage
+    from clarion.cli import check_provider, check_redis, check_storage
 
     storage, is_running = await asyncio.to_thread(check_storage.try_storage, settings)
     findings = [storage, check_storage.try_disk(settings)]
     if with_recount and storage.ok:
         findings.append(await asyncio.to_thread(check_storage.recount_all, settings))
+    if settings.redis.url:
+        findings.append(await check_redis.try_redis(settings))
     server, names = settings.server, list(settings.providers)
     findings.append(try_port(server.host, server.port, is_running=is_running))
     findings += check_provider.try_kinds()

@@ -73,6 +73,11 @@ class BreakerSettings:
         longest = max(self.timeout, self.timeout_max)
         return grown(self.timeout, self.timeout_multiplier, openings, longest)
 
+    @property
+    def longest_open_s(self) -> float:
+        """For how long it is open at most, the jitter included."""
+        return max(self.timeout, self.timeout_max) * (1.0 + self.jitter)
+
     def make_window(self) -> Window | None:
         """Return an empty window; None where only failures in a row count."""
         match self.window:

@@ -1,9 +1,10 @@
 """News of a circuit from another node, and what it means to the circuit here.
 
-A provider that one node found down is left alone by all, for the time that the one decided on; then
-each probes by itself. A circuit that a probe closed elsewhere may be probed here at once. What an
-operator decided holds, and so does a probe of one's own that is out. News that are old, garbled or
-without end change nothing beyond what one's own settings would.
+A provider that one node found down is left alone by all, for the time that the one decided on;
+then each probes by itself, and judges by its own probes: what fails may be the other node's way
+there. A circuit that a probe closed elsewhere may be probed here at once. What an operator decided
+holds, and so does a probe of one's own that is out. News that are old, garbled or without end
+change nothing beyond what one's own settings would.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ Kind = Literal["open", "closed", "paused"]
 
 FRESH_S = 5.0
 """A circuit that closed longer ago may have opened again since, unheard."""
-LATER_S = 0.5
-"""An open time that ends later by less than this is the same one."""
+AHEAD_S = 0.5
+"""What was told later than now by more was told by no clock of ours."""
 
 
 @value_class
@@ -49,19 +50,21 @@ class News:
         return self.remaining_s <= 0.0
 
 
-def open_for(circuit: BreakerSnapshot, news: News, longest_s: float) -> float | None:
+def open_for(
+    circuit: BreakerSnapshot, news: News, longest_s: float, *, is_disproved: bool
+) -> float | None:
     """Return for how long the circuit here is to be open (0: probe at once), None to leave it.
 
-    `longest_s` is what its own settings would come to at most.
+    `longest_s` is what its own settings would come to at most. `is_disproved` says that a probe
+    from here succeeded after that node said that the provider is down: that its own probes go on to
+    fail is no news.
     """
     if news.is_over:
         return None
     match news.kind, circuit.state:
         case "open", "closed":
-            return min(news.remaining_s, longest_s)
-        case "open", "open":
-            longer_s = min(news.remaining_s, longest_s)
-            return longer_s if longer_s > (circuit.retry_after or 0.0) + LATER_S else None
+            is_known = is_disproved and news.open_count > 1
+            return None if is_known else min(news.remaining_s, longest_s)
         case "closed", "open":
             return 0.0 if circuit.retry_after else None
         case _:
@@ -81,7 +84,7 @@ def read(line: str, now: float) -> News | None:
         opened, told, ends = int(open_count), float(at), float(until)
     except ValueError:
         return None
-    if kind not in get_args(Kind) or not 0 <= opened < 1_000 or not told <= now + LATER_S:
+    if kind not in get_args(Kind) or not 0 <= opened < 1_000 or not told <= now + AHEAD_S:
         return None
     remaining_s = ends - max(now, told)
     if not remaining_s < float("inf"):

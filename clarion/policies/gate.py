@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from clarion.domain.notification import Call
 from clarion.domain.outcome import Answer, Outcome
 from clarion.domain.value import value_class
-from clarion.policies.rate_limit import TokenBucket
+from clarion.policies.rate_limit import Bucket
 from clarion.policies.standby import Standby
 
 CallKey = tuple[str, int]
@@ -47,11 +47,13 @@ class Gate:
 
     name: str
     max_concurrent: int
-    bucket: TokenBucket
+    bucket: Bucket
     is_known: bool = False
     is_alive: bool = True
     is_enabled: bool = True
     circuit: str = "closed"
+    opened_by: str = ""
+    """The node that found out; "" for this one."""
     retry_at: float | None = None
     throttled_until: float = 0.0
     misconfigured_until: float | None = None
@@ -149,7 +151,17 @@ class Gate:
         if self.circuit == "half_open":
             # Though no slot shows it: the breaker would only refuse, again and again.
             return f"a probe is out, and given up in {wait_s:.1f} s"
-        return f"circuit open, next probe in {wait_s:.1f} s"
+        return f"circuit open{self._by}, next probe in {wait_s:.1f} s"
+
+    @property
+    def _by(self) -> str:
+        return f" (opened by node {self.opened_by})" if self.opened_by else ""
+
+    def could_take(self, now: float) -> bool:
+        """Whether a token is all that a call could still lack."""
+        if self._shut_reason(now) is not None or self.is_full:
+            return False
+        return not (self._needs_probe() and self._is_probe_out())
 
     def _may_try_misconfigured(self, now: float) -> bool:
         return (
@@ -345,7 +357,7 @@ class Gate:
             case "misconfigured":
                 return f"misconfigured ({self.misconfigured_detail})"
             case "open" | "half_open":
-                return "circuit open, waiting for good probes"
+                return f"circuit open{self._by}, waiting for good probes"
             case "forced_open":
                 return "circuit forced open by an operator"
             case "throttled":

@@ -36,8 +36,8 @@ HORIZON_S = 1.0
 QUIET_S = HORIZON_S + CHUNK_S + LATENESS_S
 """After so long no place is of use that was given before."""
 MAX_ASKED = 2000
-AGAIN_S = 1.0
-"""An answer that has not come by then got lost. A node that is alone asks so often, too."""
+AGAIN_S = 0.25
+"""An answer that has not come by then got lost."""
 FORSAKEN_S = 10.0
 """Whoever gets no answer at all for so long goes on alone: nobody is there to tell it so."""
 
@@ -115,6 +115,8 @@ class GrantedBucket:
         self._given = self._used = 0
         self._again_at = 0.0
         self._unanswered_since: float | None = None
+        self.has_used_unseen = False
+        """It was alone, and nobody who gives knows yet that it used some of the limit."""
 
     # --- the bucket ------------------------------------------------------------------------
 
@@ -173,9 +175,11 @@ class GrantedBucket:
 
     def asks_for(self, now: float) -> int:
         """Return how many places to ask for now, 0 for none; work waits that could use them."""
-        if now < self._again_at or self._has_enough(now):
+        if self._alone is not None or now < self._again_at or self._has_enough(now):
             return 0
-        self._go_on_if_forsaken(now)
+        if self._is_forsaken(now):
+            self.go_alone(self._nodes, now)
+            return 0
         self._again_at = now + AGAIN_S
         if self._unanswered_since is None:
             self._unanswered_since = now
@@ -190,15 +194,14 @@ class GrantedBucket:
         self._ready(now, 0)
         return len(self._places) > self._given // 2
 
-    def _go_on_if_forsaken(self, now: float) -> None:
+    def _is_forsaken(self, now: float) -> bool:
         since = self._unanswered_since
-        if since is not None and now - since >= FORSAKEN_S and self._alone is None:
-            self.go_alone(self._nodes, now)
+        return since is not None and now - since >= FORSAKEN_S
 
     def give(self, grant: Grant, now: float) -> None:
         """Take over an answer: places, or when to ask again."""
-        self._alone = None
-        self._unanswered_since = None
+        self.rejoin(now)
+        self.has_used_unseen = False
         if grant.share != self._share:
             self._share = grant.share
             self._own = self._limit.part(grant.share).bucket(now)
@@ -206,9 +209,16 @@ class GrantedBucket:
         self._places.extend(grant.instants)
         self._given += len(grant.instants)
 
+    def rejoin(self, now: float) -> None:
+        """Go on alone no more: the others are about to count on it."""
+        if self._alone is not None:
+            self._alone, self._again_at = None, now
+        self._unanswered_since = None
+
     def go_alone(self, nodes: int, at: float) -> None:
         """Go on by time at this node's part of the limit, from an empty bucket at `at`."""
         self._unanswered_since = None
+        self.has_used_unseen = True
         self._taken.clear()
         if self._alone is None or nodes != self._nodes:
             self._alone = self._limit.part(1.0 / max(1, nodes)).bucket(at)
@@ -216,5 +226,5 @@ class GrantedBucket:
 
     @property
     def is_alone(self) -> bool:
-        """Whether it goes on by time, since nothing is given."""
+        """Whether it goes on by time, since nobody gives."""
         return self._alone is not None

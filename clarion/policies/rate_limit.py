@@ -4,8 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Protocol
 
 UNLIMITED = 1 << 30
+
+
+class Bucket(Protocol):
+    """What a gate asks for leave; see `TokenBucket` and `grant.GrantedBucket`."""
+
+    def available(self, now: float, /) -> int:
+        """How many calls may go now."""
+
+    def take(self, n: int, now: float, /) -> None:
+        """Take `n` tokens that are available."""
+
+    def give_back(self, n: int, /) -> None:
+        """Return tokens that were not used."""
+
+    def next_at(self, now: float, /) -> float | None:
+        """Return the monotonic instant of the next token; None when there is one now, or none."""
 
 
 class TokenBucket:

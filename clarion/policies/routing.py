@@ -125,6 +125,13 @@ def place(plan: RoutePlan, gates: Mapping[str, Gate], wants: Wants, now: float) 
     return Placement(tuple(offers), tuple(passed_over), _next_at(plan, gates, now))
 
 
+def wanted(plan: RoutePlan, gates: Mapping[str, Gate], wants: Wants, now: float) -> list[str]:
+    """Return the providers whose places the lane would use if they had some."""
+    openings = {name: gates[name].opening(now) for name in plan.providers}
+    turns = _turns(plan, gates, openings, now)
+    return [name for name in plan.providers if _is_wanted(name, wants, is_turn=name in turns)]
+
+
 def _turns(
     plan: RoutePlan, gates: Mapping[str, Gate], openings: Mapping[str, Opening], now: float
 ) -> Sequence[str]:

@@ -70,26 +70,31 @@ if known[1] ~= life or not born or born > now then
   redis.call('HSET', KEYS[2], 'life', life, 'born', string.format('%.0f', now))
 end
 local empty = slack + gap
-local floor = born + quiet + empty
+
+local function keep(due, last)
+  redis.call('SET', KEYS[1], string.format('%.0f %s', math.ceil(due), last),
+             'PX', math.max(1, math.ceil((due + guard - now) / 1000)) + 1)
+end
 
 local due, last = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%S+)$')
 due = tonumber(due or '')
 if due and due > now + horizon + quiet + empty + gap then
   -- No schedule of ours is so far ahead: it is garbled, or the clock was set back.
-  due, last = now + quiet + empty, node
-  redis.call('SET', KEYS[1], string.format('%.0f %s', due, node), 'PX', math.ceil(due - now))
+  due, last = now + quiet + empty, '-'
+  keep(due, last)
+end
+if ARGV[9] == '1' then
+  due, last = math.max(due or 0, now + empty), last or '-'
+  keep(due, last)
 end
 if due and last ~= node then due = due + guard end
-if ARGV[9] == '1' then floor = math.max(floor, now + empty) end
 
-local start = math.max(due or 0, floor, now + ahead)
+local start = math.max(due or 0, born + quiet + empty, now + ahead)
 local first = start - slack
 if first > now + horizon then
   return {now, 0, math.ceil(first - horizon)}
 end
-local next = start + n * gap
-redis.call('SET', KEYS[1], string.format('%.0f %s', math.ceil(next), node),
-           'PX', math.ceil((next + guard - now) / 1000) + 1)
+keep(start + n * gap, node)
 return {now, n, math.ceil(first)}
 """
 )

@@ -1,7 +1,7 @@
 """What the nodes of a deployment share in Redis: who is there, limits, and news of circuits.
 
-All of it is soft: nothing that is accepted depends on it, and any of it may be lost at any moment.
-All keys lie under one prefix, in one slot of a cluster. Each exchange is one script.
+All keys lie under one prefix, in one slot of a cluster. Each exchange is one script. Nothing here
+ever asks Redis to forget what is not ours.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 from redis.asyncio.connection import Connection
 
 from clarion.domain.node import Node
-from clarion.domain.value import value_class
 from clarion.policies.circuit_news import News, read, write
 from clarion.policies.grant import HORIZON_S, QUIET_S, Limit
 from clarion.policies.presence import GONE_S
 from clarion.storage.reader import PoolState
 from clarion.storage.redis_lua import BEAT, LEAVE, TAKE, TELL
 from clarion.storage.redis_pool import ANSWER_S, RedisPool
+from clarion.storage.shared_state import Beat, Places
 
 FORGOTTEN_S = 86_400.0
 """What nobody touches is gone after a day: a deployment that is no more leaves nothing behind."""
@@ -30,28 +30,8 @@ SILENCE_S = 10.0
 MICRO = 1_000_000
 
 
-@value_class
-class Beat:
-    """What a heartbeat brought back."""
-
-    nodes: tuple[Node, ...]
-    news: tuple[News, ...]
-
-
-@value_class
-class Places:
-    """What a node was given: n places, the first at an instant of the server's clock (seconds).
-
-    None of them: ask again at `first`.
-    """
-
-    shown: float
-    n: int
-    first: float
-
-
-class SharedState:
-    """One node's view of it; every method but `state` and `close` raises RedisAway."""
+class RedisState:
+    """Implements `shared_state.SharedState`."""
 
     def __init__(self, pool: RedisPool, prefix: str) -> None:
         self._pool = pool
@@ -120,20 +100,13 @@ class SharedState:
         )  # fmt: skip
         await self._pool.run_script(TELL, self._keys("circuits", "news"), values)
 
-    async def listen(
-        self,
-        on_listening: Callable[[], None],
-        on_news: Callable[[News], None],
-        on_left: Callable[[str], None],
-    ) -> None:
+    async def listen(self, on_news: Callable[[News], None], on_left: Callable[[str], None]) -> None:
         """Pass on what others tell, until the line breaks."""
         async with self._pool.line("SUBSCRIBE", *self._keys("news")) as line:
             while True:
-                match await _next(line):
-                    case [b"subscribe", *_]:
-                        on_listening()
-                    case [b"message", _, bytes() as said]:
-                        _pass_on(said.decode(errors="replace"), on_news, on_left)
+                reply = await _next(line)
+                if reply[0] == b"message":
+                    _pass_on(_text(reply[2]), on_news, on_left)
 
     # --- care ------------------------------------------------------------------------------
 

@@ -464,3 +464,46 @@ def test_in_a_window_sentences_stay_in_their_column(
     assert lines[0].startswith("ok    a         x x")
     assert lines[1].startswith(" " * 16 + "x")
     assert [line[:18] for line in lines[2:4]] == ["FAIL  provider  ba", " " * 16 + "> "]
+
+
+# --- Redis -------------------------------------------------------------------------------------
+
+
+def with_redis(house: Path, **table: Any) -> Path:
+    """Add a Redis to settings that are fine."""
+    house.write_text(house.read_text() + toml_of({"redis": table}))
+    return house
+
+
+def test_a_redis_that_is_there_is_fine_and_left_as_it_was(house, redis_url, redis_prefix):
+    code, found = check(with_redis(house, url=redis_url, prefix=redis_prefix))
+
+    assert code == 0
+    assert found["redis"]["ok"]
+    assert "0 nodes there" in found["redis"]["detail"]
+
+
+def test_a_redis_that_is_away_is_named_with_what_to_do(house):
+    code, found = check(with_redis(house, url="redis://:hunter2@127.0.0.1:1/0"))
+
+    assert code == 1
+    assert "Redis at 127.0.0.1:1 cannot be used: it cannot be reached" in found["redis"]["detail"]
+    assert "redis.url" in found["redis"]["fix"]
+    assert "hunter2" not in str(found)
+
+
+def test_a_redis_that_evicts_is_worth_a_note(house, own_redis):
+    """Shared state is soft, so it is no failure."""
+    own_redis.client().config_set("maxmemory-policy", "allkeys-lru")
+
+    code, found = check(with_redis(house, url=own_redis.url))
+
+    assert code == 0
+    assert "allkeys-lru" in found["redis"]["detail"]
+    assert "noeviction" in found["redis"]["fix"]
+
+
+def test_without_redis_nothing_is_said_of_it(house):
+    _, found = check(house)
+
+    assert "redis" not in found

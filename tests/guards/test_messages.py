@@ -10,6 +10,7 @@ import pytest
 
 from clarion.actors import (
     call_messages,
+    commons_messages,
     journal_messages,
     messages,
     redrive_messages,
@@ -17,6 +18,7 @@ from clarion.actors import (
 )
 from clarion.actors.actor import Actor, handlers_of
 from clarion.actors.breaker import Breaker
+from clarion.actors.commons import Commons
 from clarion.actors.journal import Journal
 from clarion.actors.messages import Internal, Request
 from clarion.actors.parent import Parent
@@ -30,8 +32,9 @@ from clarion.supervisor import Supervisor
 
 MODULES = (
     messages, supervisor_messages, call_messages, journal_messages, redrive_messages,
+    commons_messages,
 )  # fmt: skip
-ACTORS = (Supervisor, Queue, Breaker, Provider, Journal, Redriver, Retention)
+ACTORS = (Supervisor, Queue, Breaker, Provider, Journal, Redriver, Retention, Commons)
 
 
 def message_classes() -> list[type]:

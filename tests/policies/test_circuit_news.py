@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clarion.policies.breaker import BreakerSnapshot
-from clarion.policies.circuit_news import FRESH_S, LATER_S, News, open_for, read, write
+from clarion.policies.circuit_news import FRESH_S, News, open_for, read, write
 
 NOW = 1_800_000_000.0
 LONGEST_S = 600.0
@@ -35,11 +35,9 @@ PAUSED = News("paused", "acme", "b", 30.0, at=NOW)
         (circuit("closed"), opened(99_999.0), LONGEST_S),
         (circuit("closed"), opened(0.0), None),
         (circuit("closed"), opened(-5.0), None),
-        # Open here, too: the longer one holds, and the same one is no news.
-        (circuit("open", 10.0), opened(30.0), 30.0),
-        (circuit("open", 0.0), opened(30.0), 30.0),
-        (circuit("open", 30.0), opened(30.0 + LATER_S / 2), None),
-        (circuit("open", 40.0), opened(30.0), None),
+        # Open here, too: its own time holds.
+        (circuit("open", 10.0), opened(30.0), None),
+        (circuit("open", 0.0), opened(30.0), None),
         # A probe of our own decides.
         (circuit("half_open"), opened(30.0), None),
         (circuit("half_open"), CLOSED, None),
@@ -58,7 +56,15 @@ PAUSED = News("paused", "acme", "b", 30.0, at=NOW)
     ],
 )
 def test_what_news_mean(here, news, open_s):
-    assert open_for(here, news, LONGEST_S) == open_s
+    assert open_for(here, news, LONGEST_S, is_disproved=False) == open_s
+
+
+@pytest.mark.parametrize(("open_count", "open_s"), [(1, 30.0), (2, None), (9, None)])
+def test_a_node_whose_way_there_is_broken_does_not_shut_the_others_for_ever(open_count, open_s):
+    """A probe from here succeeded since: only a circuit that had closed there and opens is news."""
+    news = replace(opened(30.0), open_count=open_count)
+
+    assert open_for(circuit("closed"), news, LONGEST_S, is_disproved=True) == open_s
 
 
 def test_news_of_a_circuit_and_of_a_pause_replace_their_own_kind():

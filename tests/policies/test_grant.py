@@ -202,16 +202,28 @@ def test_to_be_told_again_that_it_is_alone_changes_nothing():
     assert it.available(NOW + 5.0) == 2
 
 
-def test_alone_it_asks_now_and_then_and_an_answer_ends_it():
-    it = bucket()
-    it.go_alone(3, NOW)
+def test_alone_it_asks_nobody_until_it_rejoins_and_then_at_once():
+    it = bucket(per_second=10.0, burst=4)
+    it.go_alone(2, NOW)
 
-    assert it.asks_for(NOW) == 1
-    assert it.asks_for(NOW + AGAIN_S / 2) == 0
-    assert it.asks_for(NOW + AGAIN_S) == 1
-    it.give(Grant(again_at=NOW + 2.0), NOW + AGAIN_S)
+    assert it.asks_for(NOW + 60.0) == 0
+    it.rejoin(NOW + 60.0)
     assert not it.is_alone
-    assert it.available(NOW + 1.5) == 0
+    assert it.available(NOW + 60.0) == 0
+    assert it.asks_for(NOW + 60.0) == 1
+
+
+def test_what_it_used_alone_is_unseen_until_it_is_answered():
+    """Whoever gives has to know, or would give it once more."""
+    it = bucket()
+    assert not it.has_used_unseen
+
+    it.go_alone(2, NOW)
+    it.rejoin(NOW + 1.0)
+    it.asks_for(NOW + 1.0)
+    assert it.has_used_unseen
+    it.give(Grant(again_at=NOW + 2.0), NOW + 1.0)
+    assert not it.has_used_unseen
 
 
 def test_who_gets_no_answer_at_all_goes_on_alone():

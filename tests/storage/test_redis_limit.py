@@ -23,7 +23,8 @@ from clarion.policies.grant import (
 )
 from clarion.policies.presence import GONE_S, alone_from
 from clarion.storage.redis_script import Script
-from clarion.storage.redis_state import Places, SharedState
+from clarion.storage.redis_state import RedisState
+from clarion.storage.shared_state import Places
 
 EPOCH = 1_800_000_000.0
 
@@ -44,7 +45,7 @@ class World:
         self.client = client
         self.prefix = prefix
         self.now = EPOCH
-        self.shared = SharedState(self, prefix)  # type: ignore[arg-type]  # a pool for tests
+        self.shared = RedisState(self, prefix)  # type: ignore[arg-type]  # a pool for tests
 
     async def run_script(self, script: Script, keys: Sequence[str], values: Sequence[Any]) -> Any:
         seconds, micro = divmod(round(self.now * 1e6), 1_000_000)
@@ -229,12 +230,13 @@ class SimulatedNode:
         """Ask if it would, and make the calls that it may, or leave them for later."""
         now = self._world.now
         if not self.is_cut_off:
+            self.bucket.rejoin(now)
             self.beat_at = now
         elif now - self.beat_at >= GONE_S:
             self.bucket.go_alone(self._nodes, alone_from(self.beat_at))
         wanted = self.bucket.asks_for(now)
         if wanted and not self.is_cut_off:
-            self._ask(min(wanted, 50), here / self._nodes, chance)
+            self._ask(wanted, here / self._nodes, chance)
         n = self.bucket.available(now)
         if n and chance.random() < 0.6:
             self.bucket.take(n, now)
@@ -244,9 +246,10 @@ class SimulatedNode:
 
     def _ask(self, n: int, share: float, chance: random.Random) -> None:
         limit = self._limit.part(share)
+        n = min(n, limit.most(round(share * self._nodes)))
         ahead_s = chance.choice([0.0, 0.0, 0.1])
         places = self._world.take(
-            self.name, limit, n, ahead_s=ahead_s, is_drained=self.bucket.is_alone
+            self.name, limit, n, ahead_s=ahead_s, is_drained=self.bucket.has_used_unseen
         )
         self.bucket.give(
             Grant(instants(places, limit, ahead_s), share=share)
@@ -309,6 +312,8 @@ def test_nodes_that_are_cut_off_and_come_back_stay_within_the_limit(
         world.now += chance.choice([0.002, 0.01, 0.03])
         for n, node in enumerate(nodes):
             node.is_cut_off = n in cut_off and began + 2.0 < world.now < began + 14.0
+            if not node.is_cut_off:
+                node.bucket.rejoin(world.now)
         here = sum(world.now - node.beat_at < GONE_S for node in nodes)
         for node in nodes:
             node.act(max(1, here), chance, calls)
@@ -328,7 +333,7 @@ def test_what_the_limit_admits_is_used(world, burst, least):
         for node in nodes:
             wanted = node.bucket.asks_for(world.now)
             if wanted:
-                node._ask(min(wanted, limit.most(3)), 1.0, random.Random(0))
+                node._ask(wanted, 1.0, random.Random(0))
             n = node.bucket.available(world.now)
             node.bucket.take(n, world.now)
             calls += [world.now] * n

@@ -14,19 +14,19 @@ from clarion.errors import RedisAway
 from clarion.policies.circuit_news import News
 from clarion.policies.grant import Limit
 from clarion.storage.redis_pool import RedisPool
-from clarion.storage.redis_state import SharedState
+from clarion.storage.redis_state import RedisState
 
 NODE_A = Node("a", "host-1", 4711, "1.2.3", 1_800_000_000.5, "http://host-1:8080")
 NODE_B = Node("b", "host-2")
 
 
 @pytest.fixture
-async def make_shared(redis_url, redis_prefix) -> AsyncIterator[Callable[..., SharedState]]:
-    made: list[SharedState] = []
+async def make_shared(redis_url, redis_prefix) -> AsyncIterator[Callable[..., RedisState]]:
+    made: list[RedisState] = []
 
-    def make(url: str = redis_url, prefix: str = redis_prefix) -> SharedState:
+    def make(url: str = redis_url, prefix: str = redis_prefix) -> RedisState:
         pool = RedisPool(url, least=1, most=4, rng=lambda: 0.0)
-        made.append(SharedState(pool, prefix))
+        made.append(RedisState(pool, prefix))
         return made[-1]
 
     yield make
@@ -43,12 +43,9 @@ def client(redis_url) -> Any:
 class Listener:
     """Listens in a task, and keeps what it heard."""
 
-    def __init__(self, shared: SharedState) -> None:
+    def __init__(self, shared: RedisState) -> None:
         self.heard: list[Any] = []
-        self.is_listening = asyncio.Event()
-        self.task = asyncio.create_task(
-            shared.listen(self.is_listening.set, self.heard.append, self.heard.append)
-        )
+        self.task = asyncio.create_task(shared.listen(self.heard.append, self.heard.append))
 
     async def hears(self, n: int) -> list[Any]:
         async with asyncio.timeout(10):
@@ -58,9 +55,22 @@ class Listener:
 
 
 @pytest.fixture
-async def listener(make_shared) -> AsyncIterator[Listener]:
-    found = Listener(make_shared())
-    await asyncio.wait_for(found.is_listening.wait(), 10)
+def listening(redis_prefix) -> Callable[..., Any]:
+    """Start to listen, and wait until the server knows."""
+
+    async def listen(shared: RedisState, client: Any, prefix: str = redis_prefix) -> Listener:
+        listener = Listener(shared)
+        async with asyncio.timeout(10):
+            while not client.pubsub_numsub(f"{{{prefix}}}:news")[0][1]:
+                await asyncio.sleep(0.005)
+        return listener
+
+    return listen
+
+
+@pytest.fixture
+async def listener(make_shared, listening, client) -> AsyncIterator[Listener]:
+    found = await listening(make_shared(), client)
     yield found
     found.task.cancel()
 
@@ -173,9 +183,8 @@ async def test_garbage_on_the_line_and_in_the_store_changes_nothing(
     assert [each.kind for each in (await shared.beat(NODE_A)).news] == ["open"]
 
 
-async def test_a_line_that_breaks_ends_the_listening(own_redis, make_shared):
-    listener = Listener(make_shared(own_redis.url))
-    await asyncio.wait_for(listener.is_listening.wait(), 10)
+async def test_a_line_that_breaks_ends_the_listening(own_redis, make_shared, listening):
+    listener = await listening(make_shared(own_redis.url), own_redis.client())
 
     own_redis.client().client_kill_filter(_type="pubsub")
 
@@ -184,14 +193,13 @@ async def test_a_line_that_breaks_ends_the_listening(own_redis, make_shared):
 
 
 async def test_a_line_on_which_nothing_comes_is_asked_whether_it_stands(
-    own_redis, make_shared, monkeypatch
+    own_redis, make_shared, listening, monkeypatch
 ):
     """A network that swallows everything looks like a provider without trouble."""
     from clarion.storage import redis_state
 
     monkeypatch.setattr(redis_state, "SILENCE_S", 0.05)
-    listener = Listener(make_shared(own_redis.url))
-    await asyncio.wait_for(listener.is_listening.wait(), 10)
+    listener = await listening(make_shared(own_redis.url), own_redis.client())
     pings = lambda: own_redis.client().info("commandstats").get("cmdstat_ping", {}).get("calls", 0)  # noqa: E731
 
     before = pings()
@@ -217,7 +225,9 @@ async def test_a_server_that_throws_keys_away_is_known(own_redis, make_shared):
     assert await shared.eviction() == "allkeys-lru"
 
 
-async def test_a_user_that_may_touch_nothing_but_its_prefix_is_enough(own_redis, make_shared):
+async def test_a_user_that_may_touch_nothing_but_its_prefix_is_enough(
+    own_redis, make_shared, listening
+):
     """The server is often not ours alone: docs/operations.md names these rights."""
     own_redis.client().execute_command(
         "ACL", "SETUSER", "clarion", "on", ">secret", "resetkeys", "~{clarion}:*",
@@ -225,8 +235,7 @@ async def test_a_user_that_may_touch_nothing_but_its_prefix_is_enough(own_redis,
     )  # fmt: skip
     url = f"{own_redis.url}&username=clarion&password=secret"
     shared = make_shared(url, "clarion")
-    listener = Listener(make_shared(url, "clarion"))
-    await asyncio.wait_for(listener.is_listening.wait(), 10)
+    listener = await listening(make_shared(url, "clarion"), own_redis.client(), "clarion")
 
     await shared.beat(NODE_A)
     await shared.take("acme", Limit(10.0, 1), "a", 1, ahead_s=0.0, is_drained=False)

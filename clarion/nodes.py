@@ -1,0 +1,91 @@
+"""This process as one node among several: who it is, and what it shares with the others.
+
+Where `redis.url` is empty there are no others to know of: nothing is opened, and no actor started.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+
+from clarion import blueprint
+from clarion.actors.commons import Commons
+from clarion.actors.commons_messages import TellNews
+from clarion.actors.runtime import Runtime
+from clarion.domain.node import Node
+from clarion.errors import ActorDead
+from clarion.policies.circuit_news import News
+from clarion.policies.clock import Clock
+from clarion.settings import Settings
+from clarion.storage.reader import PoolState
+from clarion.storage.shared_state import SharedState
+
+COMMONS = "commons"
+_ID_BITS = 40
+"""Two of a thousand nodes have the same id once in two million deployments."""
+
+
+class Nodes:
+    """What an engine knows of itself and shares; see the module."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        rng: Callable[[], float],
+        random_bits: Callable[[int], int],
+        *,
+        id: str = "",
+        live_nodes: Callable[[], int] | None = None,
+    ) -> None:
+        """`id` "" draws one; `live_nodes` counts them where something else than Redis can."""
+        self._settings = settings
+        self._clock = clock
+        self._live_nodes = live_nodes
+        self.shared: SharedState | None = None
+        if settings.redis.url:
+            self.shared = blueprint.shared_state(settings, rng, clock)
+            self.own = _describe(id or f"{random_bits(_ID_BITS):010x}", settings, clock.now())
+
+    def make_commons(self, runtime: Runtime) -> Commons:
+        """Make the actor that shares; only where something is shared."""
+        assert self.shared is not None
+        providers = {name for route in blueprint.routes(self._settings) for name in route.providers}
+        return Commons(
+            self.shared,
+            self.own,
+            limits=blueprint.shared_limits(self._settings, providers),
+            providers=providers,
+            supervisor=runtime.ref("supervisor"),
+            breaker_of=lambda name: runtime.ref(f"breaker:{name}"),
+            clock=self._clock,
+            live_nodes=self._live_nodes,
+        )
+
+    def teller(self, runtime: Runtime) -> Callable[[News], None] | None:
+        """Return what tells the others of a circuit; None where there are none."""
+        return None if self.shared is None else lambda news: _tell(runtime, news)
+
+    def pool_state(self) -> PoolState | None:
+        """Say how the pool of connections stands; None where there is none."""
+        return None if self.shared is None else self.shared.state()
+
+
+def _tell(runtime: Runtime, news: News) -> None:
+    # At the end of the process the Commons stops before the Breakers, and need not know any more.
+    with suppress(ActorDead):
+        runtime.ref(COMMONS).tell(TellNews(news))
+
+
+def _describe(id: str, settings: Settings, now: float) -> Node:
+    server = settings.server
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    try:
+        number = version("clarion")
+    except PackageNotFoundError:
+        number = ""
+    address = server.public_url or f"http://{host}:{server.port}"
+    return Node(id, socket.gethostname(), os.getpid(), number, now, address)
