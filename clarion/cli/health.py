@@ -23,7 +23,7 @@ _STYLES: Final = {"pass": "green", "warn": "yellow", "fail": "red"}
 def health(context: typer.Context, url: Url = None, as_json: Json = False) -> None:
     """Show how every part of the server stands. Exits with 1 where the whole fails."""
     out, there = output(context, as_json), server(context, url)
-    found = _ask(there)
+    found = ask_health(there)
     if out.is_json:
         out.document(found)
     else:
@@ -32,7 +32,8 @@ def health(context: typer.Context, url: Url = None, as_json: Json = False) -> No
         raise typer.Exit(ExitCode.NO)
 
 
-def _ask(there: Server) -> Any:
+def ask_health(there: Server) -> Any:
+    """Return what `/health` says, whether the whole fails or not."""
     try:
         return there.get_page("/health")
     except ServerProblem as problem:

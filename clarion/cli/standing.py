@@ -28,6 +28,8 @@ _PROVIDERS: Final = (
     "again in",
 )  # fmt: skip
 
+_NODES: Final = ("node", "host", "pid", "address", "version", "runs for")
+
 
 def items_of(body: Row) -> list[Row]:
     """Return the rows of a listing."""
@@ -83,6 +85,18 @@ def _provider(row: Row) -> Sequence[object]:
         *(row.get(name) for name in ("failures", "in_flight", "slots")),
         None if wait_s is None else Figure(span(wait_s)),
     )
+
+
+def nodes(rows: Sequence[Row], now: float) -> Table:
+    """Return a table of the nodes that share something, at `now` in epoch seconds."""
+    return Table(_NODES, [_node(row, now) for row in rows], spare=("address", "version"))
+
+
+def _node(row: Row, now: float) -> Sequence[object]:
+    runs_for = age(row.get("since"), now)
+    told = (row.get(name) for name in ("id", "host", "address", "version"))
+    id, host, address, version = told
+    return id, host, str(row.get("pid") or ""), address, version, runs_for and Figure(runs_for)
 
 
 def circuit_of(row: Row) -> Any:

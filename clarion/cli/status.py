@@ -9,6 +9,7 @@ import typer
 
 from clarion.cli import standing
 from clarion.cli.client import Server
+from clarion.cli.health import ask_health
 from clarion.cli.option import Json, Url, found_by_id, guarded, output, server
 from clarion.cli.output import Output, fold
 from clarion.cli.standing import items_of
@@ -42,6 +43,8 @@ def status(
 
 def _show_overview(out: Output, there: Server) -> None:
     found = {name: there.get(name) for name in ("stats", "queues", "providers")}
+    nodes = ask_health(there).get("nodes") or []
+    found |= {"nodes": nodes} if nodes else {}
     if out.is_json:
         out.document(found)
         return
@@ -50,6 +53,9 @@ def _show_overview(out: Output, there: Server) -> None:
     show_queues(out, items_of(found["queues"]))
     out.line("")
     show_providers(out, items_of(found["providers"]))
+    if nodes:
+        out.line("")
+        out.table(standing.nodes(nodes, SystemClock().now()))
 
 
 def show_queues(out: Output, rows: Sequence[Mapping[str, Any]]) -> None:

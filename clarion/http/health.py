@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeVar
 
 from aiohttp import web
 
+from clarion.actors.commons_messages import CommonsSnapshot
 from clarion.actors.journal_messages import JournalSnapshot
 from clarion.actors.messages import LaneSnapshot
 from clarion.actors.supervisor_messages import ProviderSnapshot, SupervisorSnapshot
 from clarion.domain.instant import rfc3339
+from clarion.domain.node import Node
 from clarion.errors import ClarionError
 from clarion.http.answer import answer
 from clarion.http.front import FRONT, Front
@@ -62,6 +64,8 @@ class State:
     """"" while the store can be read, else why not."""
     lanes: list[LaneSnapshot]
     supervisor: SupervisorSnapshot | str
+    commons: CommonsSnapshot | str | None = None
+    """What nodes share; None where nothing is shared."""
 
 
 # --- the addresses ---------------------------------------------------------------------------
@@ -100,7 +104,7 @@ async def health(request: web.Request) -> web.Response:
     found = checks(state)
     at = rfc3339(front.clock.now())
     status = worst(check.status for check in found.values())
-    document = {
+    document: dict[str, Any] = {
         "status": status,
         "version": front.version,
         "serviceId": "clarion",
@@ -108,6 +112,8 @@ async def health(request: web.Request) -> web.Response:
         "functions": functions(state),
         "checks": {name: check.document(at) for name, check in found.items()},
     }
+    if isinstance(state.commons, CommonsSnapshot):
+        document["nodes"] = [node_document(node) for node in state.commons.nodes]
     return answer(document, 503 if status == "fail" else 200, content_type=HEALTH_TYPE)
 
 
@@ -117,14 +123,20 @@ async def health(request: web.Request) -> web.Response:
 async def look(front: Front) -> State:
     """Ask all parts at once; takes a little more than `ASK_S` at most."""
     service = front.service
-    store, stats, supervisor, lanes = await asyncio.gather(
+    store, stats, supervisor, lanes, commons = await asyncio.gather(
         _ask(service.journal_snapshot()),
         _ask(service.stats()),
         _ask(service.providers()),
         _lanes(front),
+        _ask(service.commons()),
     )
     reading = stats if isinstance(stats, str) else ""
-    return State(store, reading, lanes, supervisor)
+    return State(store, reading, lanes, supervisor, commons)
+
+
+def node_document(node: Node) -> dict[str, Any]:
+    """The JSON object of a node."""
+    return {**asdict(node), "since": rfc3339(node.since)}
 
 
 async def _ask(question: Awaitable[T]) -> T | str:
@@ -159,6 +171,8 @@ def worst(statuses: Iterable[Status]) -> Status:
 def checks(state: State) -> dict[str, Check]:
     """Return how each part stands, by its name."""
     found = {"storage": _storage(state)}
+    if state.commons is not None:
+        found["redis"] = _redis(state.commons)
     found |= {f"queue:{lane.channel}": _queue(lane) for lane in state.lanes}
     if isinstance(state.supervisor, str):
         found["actor:supervisor"] = Check("fail", "supervisor", "actor", "silent", state.supervisor)
@@ -179,6 +193,27 @@ def _storage(state: State) -> Check:
     if state.reading:
         return Check("fail", "storage", "datastore", "not readable", state.reading)
     return Check("pass", "storage", "datastore", "writable")
+
+
+def _redis(commons: CommonsSnapshot | str) -> Check:
+    """It never fails: whatever becomes of it, each node goes on by itself."""
+    if isinstance(commons, str):
+        return Check("warn", "redis", "datastore", "unknown", f"its actor is silent: {commons}")
+    if commons.reason:
+        told = (
+            f"away: limits are per node, divided by the live nodes ({commons.live}), and each"
+            f" node finds out for itself which provider is down; {commons.reason}"
+        )
+        return Check("warn", "redis", "datastore", "away", told)
+    n = len(commons.nodes)
+    observed = f"there, {n} {'node' if n == 1 else 'nodes'}"
+    if commons.eviction:
+        told = (
+            f"it may throw away what the nodes share (maxmemory-policy {commons.eviction}):"
+            " set it to noeviction"
+        )
+        return Check("warn", "redis", "datastore", observed, told)
+    return Check("pass", "redis", "datastore", observed)
 
 
 def _store_fault(store: JournalSnapshot | str) -> str:
@@ -240,8 +275,9 @@ def _actor(name: str, state: str, restarts: Mapping[str, int]) -> Check:
     output = "" if state == "running" else f"it was restarted {restarts.get(name, 0)} times"
     if state == "failed":
         output = "it keeps crashing and is tried again slowly; the log has the tracebacks"
-        # A provider's work goes elsewhere; a lane or the journal has no second.
-        status = "warn" if name.startswith(("provider:", "breaker:")) else "fail"
+        # A provider's work goes elsewhere, and without the commons each node goes on by itself; a
+        # lane or the journal has no second.
+        status = "warn" if name.startswith(("provider:", "breaker:", "commons")) else "fail"
     return Check(status, name, "actor", state, output)
 
 

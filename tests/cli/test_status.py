@@ -33,7 +33,14 @@ PROVIDERS = {
 }  # fmt: skip
 
 
-def script(there: Any) -> None:
+NODE = {
+    "id": "3caeed9f6b", "host": "mail-1", "pid": 4711, "version": "1.2.3",
+    "since": "2026-01-01T00:00:00.000Z", "address": "http://mail-1:8080",
+}  # fmt: skip
+
+
+def script(there: Any, **health: Any) -> None:
+    there.answer("GET /health", {"status": "pass", "checks": {}, **health})
     there.answer("GET /v1/stats", STATS)
     there.answer("GET /v1/queues", QUEUES)
     there.answer("GET /v1/providers", PROVIDERS)
@@ -76,6 +83,31 @@ async def test_with_json_it_is_one_document(there: Any, run: Any) -> None:
     ran = await run("status", "--json")
 
     assert ran.json == {"stats": STATS, "queues": QUEUES, "providers": PROVIDERS}
+
+
+async def test_nodes_that_share_something_are_shown(there: Any, run: Any) -> None:
+    """Only where there are some: most deployments are one process."""
+    script(there, nodes=[NODE, {**NODE, "id": "cfd75a9edd", "host": "mail-2"}])
+
+    ran = await run("status")
+    as_json = await run("status", "--json")
+
+    assert [cell.strip() for cell in row(ran.out, "3caeed9f6b")][:3] == [
+        "3caeed9f6b", "mail-1", "4711",
+    ]  # fmt: skip
+    assert "mail-2" in ran.out
+    assert [each["id"] for each in as_json.json["nodes"]] == ["3caeed9f6b", "cfd75a9edd"]
+
+
+async def test_a_server_that_fails_is_shown_too(there: Any, run: Any) -> None:
+    """`/health` answers 503 then."""
+    script(there)
+    there.answer("GET /health", {"status": "fail", "checks": {}, "nodes": [NODE]}, 503)
+
+    ran = await run("status")
+
+    assert ran.code == 0
+    assert "mail-1" in ran.out
 
 
 async def test_with_an_id_it_tells_the_story(there: Any, run: Any) -> None:

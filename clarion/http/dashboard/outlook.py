@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from clarion.actors.commons_messages import CommonsSnapshot
 from clarion.actors.journal_messages import JournalSnapshot
 from clarion.actors.messages import LaneSnapshot
 from clarion.actors.supervisor_messages import ProviderSnapshot, SupervisorSnapshot
@@ -37,6 +38,8 @@ class Seen:
     """Name of the part -> why it is missing."""
     is_started: bool = True
     is_draining: bool = False
+    commons: CommonsSnapshot | None = None
+    """What nodes share; None where nothing is shared, or it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ def _troubles(seen: Seen) -> Iterator[Trouble]:
     yield from _of_phase(seen)
     yield from _of_store(seen)
     yield from _of_engine(seen)
+    if seen.commons is not None:
+        yield from _of_commons(seen.commons)
     for lane in seen.lanes or ():
         yield from _of_lane(lane)
     if seen.engine is not None:
@@ -119,6 +124,23 @@ def _of_store(seen: Seen) -> Iterator[Trouble]:
             f"The store cannot be read: {unread}",
             "Look whether the disk is full, failing or very busy; then test it.",
             "clarion check",
+        )
+
+
+def _of_commons(commons: CommonsSnapshot) -> Iterator[Trouble]:
+    if commons.reason:
+        yield Trouble(
+            "warn",
+            f"{commons.store} is away: {commons.reason}",
+            "Nothing is lost, and it is used again as soon as it is back. Until then limits are per"
+            f" node, divided by the live nodes ({commons.live}), and each node finds out for itself"
+            " which provider is down.",
+        )
+    elif commons.eviction:
+        yield Trouble(
+            "warn",
+            f"{commons.store} may throw away what the nodes share",
+            f"Its maxmemory-policy is {commons.eviction}: set it to noeviction.",
         )
 
 

@@ -30,7 +30,7 @@ ROWS: Final = 25
 """Notifications on one page: about two screens of a telephone's swipes."""
 MIN_RELOAD_S, MAX_RELOAD_S = 2, 3600
 """Bounds of `?refresh=`, in seconds."""
-PARTS: Final = ("outlook", "counts", "lanes", "providers", "latest")
+PARTS: Final = ("outlook", "counts", "lanes", "providers", "nodes", "latest")
 
 _FIRST_ADDRESS: Final = {"email": "you@example.com", "sms": "+15005550006"}
 _ANY_ADDRESS: Final = "https://example.com/hook"
@@ -65,6 +65,9 @@ async def _look(request: web.Request) -> page.Look:
         "providers": [row.provider_row(each, controls) for each in seen.engine.providers]
         if seen.engine is not None
         else [],
+        "nodes": row.node_rows(seen.commons.nodes, seen.commons.node.id, now)
+        if seen.commons is not None
+        else [],
         "tiles": view.tiles(seen.stats["by_status"]) if seen.stats is not None else [],
         "cards": await _cards(front.service, seen.latest, now),
         "filter": filter,
@@ -94,17 +97,22 @@ async def _ask_all(front: Front, filter: Filter, cursor: str | None) -> Seen:
             missing[part] = str(error)
         return None
 
-    lanes, engine, journal, stats, controls, latest = await asyncio.gather(
-        ask("lanes", service.queues()),
-        ask("engine", service.providers()),
-        ask("journal", service.journal_snapshot()),
-        ask("stats", service.stats()),
-        ask("controls", service.controls()),
-        ask("latest", service.find(filter, cursor, ROWS)),
+    (lanes, engine, journal, commons), (stats, controls, latest) = await asyncio.gather(
+        asyncio.gather(
+            ask("lanes", service.queues()),
+            ask("engine", service.providers()),
+            ask("journal", service.journal_snapshot()),
+            ask("commons", service.commons()),
+        ),
+        asyncio.gather(
+            ask("stats", service.stats()),
+            ask("controls", service.controls()),
+            ask("latest", service.find(filter, cursor, ROWS)),
+        ),
     )
     return Seen(
         lanes, engine, journal, stats, controls, latest, missing,
-        front.is_started(), front.is_draining(),
+        front.is_started(), front.is_draining(), commons,
     )  # fmt: skip
 
 

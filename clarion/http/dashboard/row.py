@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -10,6 +10,7 @@ from urllib.parse import quote
 from clarion.actors.messages import LaneSnapshot
 from clarion.actors.supervisor_messages import ProviderSnapshot
 from clarion.domain.instant import rfc3339
+from clarion.domain.node import Node
 from clarion.domain.redrive import DeadFilter, Redrive, RedriveState
 from clarion.http.dashboard.deed import Deed, lane_deed, provider_deeds
 from clarion.http.dashboard.view import Mark, moment, span
@@ -187,3 +188,18 @@ def dead_words(wanted: DeadFilter) -> str:
         "" if wanted.until is None else f"until {moment(rfc3339(wanted.until))}",
     ]
     return " ".join(word for word in words if word)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """One node of those that share something; `age` is how long it has run."""
+
+    node: Node
+    is_own: bool
+    age: str
+
+
+def node_rows(nodes: Sequence[Node], own: str, now: float) -> list[NodeRow]:
+    """Say which nodes are there, this one first."""
+    rows = [NodeRow(node, node.id == own, span(max(0.0, now - node.since))) for node in nodes]
+    return sorted(rows, key=lambda each: (not each.is_own, each.node.host, each.node.id))
