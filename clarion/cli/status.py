@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from clarion.cli import standing
-from clarion.cli.client import Server
+from clarion.cli.client import Server, ServerProblem
 from clarion.cli.health import ask_health
 from clarion.cli.option import Json, Url, found_by_id, guarded, output, server
 from clarion.cli.output import Output, fold
@@ -43,7 +43,7 @@ def status(
 
 def _show_overview(out: Output, there: Server) -> None:
     found = {name: there.get(name) for name in ("stats", "queues", "providers")}
-    nodes = ask_health(there).get("nodes") or []
+    nodes = _nodes_of(there)
     found |= {"nodes": nodes} if nodes else {}
     if out.is_json:
         out.document(found)
@@ -56,6 +56,14 @@ def _show_overview(out: Output, there: Server) -> None:
     if nodes:
         out.line("")
         out.table(standing.nodes(nodes, SystemClock().now()))
+
+
+def _nodes_of(there: Server) -> list[Any]:
+    """Return the nodes that share something; what else stands is shown without them, too."""
+    try:
+        return ask_health(there).get("nodes") or []
+    except ServerProblem:
+        return []
 
 
 def show_queues(out: Output, rows: Sequence[Mapping[str, Any]]) -> None:
