@@ -9,7 +9,9 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+from urllib.parse import urlsplit
 
 from clarion import blueprint
 from clarion.actors.commons import Commons
@@ -24,6 +26,7 @@ from clarion.storage.reader import PoolState
 from clarion.storage.shared_state import SharedState
 
 COMMONS = "commons"
+_ANY = ("0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
 _ID_BITS = 40
 """Two of a thousand nodes have the same id once in two million deployments."""
 
@@ -56,7 +59,7 @@ class Nodes:
         providers = {name for route in blueprint.routes(self._settings) for name in route.providers}
         return Commons(
             self.shared,
-            self.own,
+            lambda: self.own,
             limits=blueprint.shared_limits(self._settings, providers),
             providers=providers,
             supervisor=runtime.ref("supervisor"),
@@ -68,6 +71,13 @@ class Nodes:
     def teller(self, runtime: Runtime) -> Callable[[News], None] | None:
         """Return what tells the others of a circuit; None where there are none."""
         return None if self.shared is None else lambda news: _tell(runtime, news)
+
+    def listens_at(self, url: str) -> None:
+        """Tell the others where this node is reached, unless its `public_url` says so."""
+        if self.shared is not None and not self.own.address:
+            parts = urlsplit(url)
+            host = f"{self.own.host}:{parts.port}" if parts.hostname in _ANY else parts.netloc
+            self.own = replace(self.own, address=f"{parts.scheme}://{host}")
 
     def pool_state(self) -> PoolState | None:
         """Say how the pool of connections stands; None where there is none."""
@@ -81,11 +91,8 @@ def _tell(runtime: Runtime, news: News) -> None:
 
 
 def _describe(id: str, settings: Settings, now: float) -> Node:
-    server = settings.server
-    host = f"[{server.host}]" if ":" in server.host else server.host
     try:
         number = version("clarion")
     except PackageNotFoundError:
         number = ""
-    address = server.public_url or f"http://{host}:{server.port}"
-    return Node(id, socket.gethostname(), os.getpid(), number, now, address)
+    return Node(id, socket.gethostname(), os.getpid(), number, now, settings.server.public_url)

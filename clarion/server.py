@@ -52,6 +52,7 @@ async def serve(settings: Settings, surroundings: Surroundings | None = None) ->
 async def _serve_until(ended: asyncio.Event, settings: Settings, around: Surroundings) -> int:
     async with running(settings, around) as engine, _listening(engine) as url:
         _look_for_cycles_rarely()
+        engine.nodes.listens_at(url)
         log.info("serving", url=url, pid=os.getpid())
         await _first(ended, engine.failed)
         log.info("stopping", drain_s=settings.server.drain)

@@ -71,10 +71,11 @@ class _Taken(Internal):
     asked: WantPlaces
     limit: Limit
     share: float
+    nodes: int
     ahead_s: float
     asked_at: float
     answered_at: float
-    found: Places | Exception
+    found: Places | Exception | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class Commons(Actor):
     def __init__(
         self,
         shared: SharedState,
-        node: Node,
+        own: Callable[[], Node],
         *,
         limits: Mapping[str, Limit],
         providers: Collection[str],
@@ -112,20 +113,23 @@ class Commons(Actor):
         clock: Clock,
         live_nodes: Callable[[], int] | None = None,
     ) -> None:
-        """`limits` are those that are shared; `live_nodes` counts where something else can."""
+        """`own` says who this node is; its id never changes.
+
+        `limits` are those that are shared; `live_nodes` counts where something else can.
+        """
         super().__init__()
         self._shared = shared
-        self._node = node
+        self._own = own
         self._limits = limits
         self._providers = providers
         self._supervisor = supervisor
         self._breaker_of = breaker_of
         self._clock = clock
         self._live_nodes = live_nodes
-        self._presence = Presence(node.id)
+        self._presence = Presence(own().id)
         self._server_clock = ServerClock()
         self._ticket = object()
-        self._nodes: tuple[Node, ...] = (node,)
+        self._nodes: tuple[Node, ...] = (own(),)
         self._beat_at: float | None = None
         self._care_at = 0.0
         self._reason = "it has not answered yet"
@@ -147,7 +151,7 @@ class Commons(Actor):
             if task.get_name() == _LISTENING:
                 task.cancel()
         with suppress(RedisAway):
-            await self._shared.leave(self._node.id)
+            await self._shared.leave(self._own().id)
         await self._shared.close()
 
     def _hear(self, news: Internal) -> None:
@@ -172,7 +176,7 @@ class Commons(Actor):
         eviction = None
         try:
             await self._shared.warm()
-            found = await self._shared.beat(self._node)
+            found = await self._shared.beat(self._own())
             if cares:
                 eviction = await self._shared.eviction()
         except Exception as error:
@@ -245,41 +249,48 @@ class Commons(Actor):
             self._go_alone((message.provider,))
             return
         now = self._clock.monotonic()
-        share = self._presence.share(self._live(now))
+        live = self._live(now)
+        share = self._presence.share(live)
         limit = self._limits[message.provider].part(share)
         asked = replace(message, n=min(message.n, limit.most(self._presence.here)))
         ahead_s = min(1.5 * self._trip_s, MAX_AHEAD_S) if self._trip_s > QUICK_S else 0.0
         self._asking.add(message.provider)
-        self.context.start_task(self._take(asked, limit, share, ahead_s), name="commons-take")
+        taking = _Taken(asked, limit, share, live, ahead_s, now, now, None)
+        self.context.start_task(self._take(taking), name="commons-take")
 
-    async def _take(self, asked: WantPlaces, limit: Limit, share: float, ahead_s: float) -> None:
+    async def _take(self, taking: _Taken) -> None:
+        asked = taking.asked
         found: Places | Exception
         asked_at = self._clock.monotonic()
         try:
             found = await self._shared.take(
-                asked.provider, limit, self._node.id, asked.n,
-                ahead_s=ahead_s, is_drained=asked.has_used_unseen,
+                asked.provider, taking.limit, self._own().id, asked.n,
+                ahead_s=taking.ahead_s, is_drained=asked.has_used_unseen,
             )  # fmt: skip
         except Exception as error:
             # The boundary of a task: it is asked again.
             found = error
         answered_at = self._clock.monotonic()
-        self._hear(_Taken(asked, limit, share, ahead_s, asked_at, answered_at, found))
+        self._hear(replace(taking, asked_at=asked_at, answered_at=answered_at, found=found))
 
     @handles(_Taken)
     def taken(self, message: _Taken) -> None:
         """Pass on what was given."""
         provider, found = message.asked.provider, message.found
         self._asking.discard(provider)
-        if isinstance(found, Exception):
+        if not isinstance(found, Places):
             return  # Without an answer it is asked again; the heartbeat says what is wrong.
         self._trip_s = message.answered_at - message.asked_at
         clock = self._server_clock
         clock.heard(message.asked_at, found.shown, message.answered_at)
-        grant = Grant(again_at=clock.not_before(found.first), share=message.share)
-        if found.n:
-            at = spread(found.first, found.n, message.limit.gap_s, found.shown + message.ahead_s)
-            grant = Grant([clock.not_before(each) for each in at], share=message.share)
+        not_before = found.shown + message.ahead_s
+        instants = spread(found.first, found.n, message.limit.gap_s, not_before)
+        grant = Grant(
+            [clock.not_before(each) for each in instants],
+            again_at=0.0 if instants else clock.not_before(found.first),
+            share=message.share,
+            nodes=message.nodes,
+        )
         self._supervisor.tell(Granted(provider, grant))
 
     # --- news ------------------------------------------------------------------------------
@@ -287,7 +298,7 @@ class Commons(Actor):
     @handles(TellNews)
     def tell_news(self, message: TellNews) -> None:
         """Tell the others, now or as soon as that is possible."""
-        news = replace(message.news, node=self._node.id)
+        news = replace(message.news, node=self._own().id)
         self._untold[news.topic] = news, self._clock.monotonic()
         if not self._reason:
             self._tell_untold()
@@ -325,27 +336,27 @@ class Commons(Actor):
         self.context.start_task(self._follow(), name=_LISTENING)
 
     async def _follow(self) -> None:
-        retry_in_s = BEAT_S
         try:
             await self._shared.listen(
                 lambda news: self._hear(_Heard(news)), lambda node: self._hear(_Heard(None, node))
             )
-        except RedisAway as error:
-            retry_in_s = max(error.retry_in_s, LEAST_RETRY_S)
-        if self.context.ref.is_alive():
-            self.context.later(retry_in_s, _Listen())
+        except Exception as error:
+            # The boundary of a task: what is told meanwhile comes with the heartbeats.
+            _, retry_in_s = _reason_of(error)
+            if self.context.ref.is_alive():
+                self.context.later(max(retry_in_s, LEAST_RETRY_S), _Listen())
 
     @handles(_Heard)
     def heard(self, message: _Heard) -> None:
         """Pass on what another node found out, or note that it goes."""
         if message.news is not None:
             self._pass_on(message.news)
-        elif message.left != self._node.id:
+        elif message.left != self._own().id:
             self._presence.left(message.left)
             self._nodes = tuple(node for node in self._nodes if node.id != message.left)
 
     def _pass_on(self, news: News) -> None:
-        if news.node == self._node.id or news.provider not in self._providers:
+        if news.node == self._own().id or news.provider not in self._providers:
             return
         last_at = self._heard_at.get(news.topic)
         if last_at is not None and last_at - CLOCK_SET_S < news.at <= last_at:
@@ -362,7 +373,7 @@ class Commons(Actor):
         """Say who is there, and whether what they share can be used."""
         live = self._live(self._clock.monotonic())
         return CommonsSnapshot(
-            self._shared.name, self._reason, self._eviction, self._node, self._nodes, live
+            self._shared.name, self._reason, self._eviction, self._own(), self._nodes, live
         )
 
 

@@ -93,6 +93,8 @@ class Grant:
     again_at: float = 0.0
     share: float = 1.0
     """The part of the limit that those have who can reach the server, all together."""
+    nodes: int = 1
+    """How many there are, to divide by where no answer comes any more."""
 
 
 class GrantedBucket:
@@ -202,6 +204,7 @@ class GrantedBucket:
         """Take over an answer: places, or when to ask again."""
         self.rejoin(now)
         self.has_used_unseen = False
+        self._nodes = grant.nodes
         if grant.share != self._share:
             self._share = grant.share
             self._own = self._limit.part(grant.share).bucket(now)

@@ -80,6 +80,31 @@ async def test_health_lists_the_nodes(ask):
     assert own.keys() == {"id", "host", "pid", "version", "since", "address"}
 
 
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://127.0.0.1:8081/", "http://127.0.0.1:8081"),
+        ("http://0.0.0.0:8081/", "http://HOST:8081"),
+        ("http://[::]:8081/", "http://HOST:8081"),
+        ("http://[::1]:8081/", "http://[::1]:8081"),
+    ],
+)
+async def test_a_node_says_where_it_is_reached(ask, fragile, url, address):
+    """The port that it got, and its host where it listens everywhere."""
+    nodes = ask.node.engine.nodes
+    nodes.listens_at(url)
+
+    async def addresses() -> set[str]:
+        return {each["address"] for each in (await ask("/health"))[1]["nodes"]}
+
+    expected = address.replace("HOST", nodes.own.host)
+    await fragile.until(lambda: is_in(expected, addresses))
+
+
+async def is_in(address: str, addresses: Any) -> bool:
+    return address in await addresses()
+
+
 async def test_while_redis_is_away_it_is_ready_and_says_what_is_wrong(ask, fragile, own_redis):
     own_redis.kill()
 

@@ -240,6 +240,18 @@ def test_who_gets_no_answer_at_all_goes_on_alone():
     assert it.available(at + 0.1) == 1
 
 
+def test_whoever_is_forsaken_divides_by_the_nodes_that_it_was_told_of():
+    it = bucket(per_second=10.0, burst=4)
+    it.give(Grant(again_at=NOW, nodes=2), NOW)
+    at = NOW
+    while not it.is_alone:
+        at += AGAIN_S
+        it.asks_for(at)
+
+    assert it.available(at + 0.1) == 0
+    assert it.available(at + 60.0) == 2
+
+
 def test_a_smaller_share_makes_its_own_bucket_smaller_and_empty():
     """What a node that is cut off sends unseen is kept aside for it."""
     it = bucket(per_second=10.0, burst=4)
