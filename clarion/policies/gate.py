@@ -127,7 +127,7 @@ class Gate:
     ) -> Opening:
         n = min(free + ahead, self.bucket.available(now))
         if n <= 0:
-            return Opening(0, is_shut=is_probe, why="its rate limit is reached")
+            return Opening(0, is_shut=is_probe, why=self.bucket.why_empty(now))
         return Opening(n, is_probe=is_probe, is_shut=is_probe, ahead=max(0, n - free))
 
     def _shut_reason(self, now: float) -> str | None:

@@ -162,6 +162,15 @@ class GrantedBucket:
             instants.append(self._unanswered_since + FORSAKEN_S)
         return min((at for at in instants if at > now), default=None)
 
+    def why_empty(self, now: float) -> str:
+        """Say why there is none now; "" where nobody has asked for any."""
+        if self._alone is not None:
+            return "its rate limit is reached, of which this node has a part by itself"
+        if self._unanswered_since is not None:
+            return "its rate limit is shared, and the answer is on its way"
+        is_told = now < self._again_at or bool(self._places)
+        return "its rate limit is reached, by all nodes together" if is_told else ""
+
     def _ready(self, now: float, most: int) -> int:
         places = self._places
         while places and places[0] + TAKE_S < now:

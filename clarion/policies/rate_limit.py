@@ -24,6 +24,9 @@ class Bucket(Protocol):
     def next_at(self, now: float, /) -> float | None:
         """Return the monotonic instant of the next token; None when there is one now, or none."""
 
+    def why_empty(self, now: float, /) -> str:
+        """Say why there is none now; "" where nobody has asked for any."""
+
 
 class TokenBucket:
     """Tokens are taken when a place is offered and given back when it was not used.
@@ -65,6 +68,10 @@ class TokenBucket:
         if self.available(now) > 0:
             return None
         return self._holds_at(1)
+
+    def why_empty(self, now: float) -> str:
+        """Say why there is none now."""
+        return "its rate limit is reached"
 
     def _holds_at(self, n: int) -> float:
         """Return the instant from which it holds `n` tokens."""

@@ -176,6 +176,12 @@ async def test_crashes_of_the_commons_cost_nothing(deployment):
         await deployment.until(lambda node=node: node.sees(2))
 
 
+async def test_a_limited_provider_without_work_is_not_said_to_be_at_its_limit(deployment):
+    node = await deployment.start(rate_limit=LIMIT)
+
+    assert ((await node.provider()).state, (await node.provider()).reason) == ("ok", "")
+
+
 async def test_nodes_see_each_other_come_and_go(deployment):
     a, b = [await deployment.start() for _ in range(2)]
     await deployment.until(lambda: a.sees(2))

@@ -167,6 +167,26 @@ def test_whoever_is_given_nothing_waits_as_long_as_it_was_told():
     assert it.asks_for(NOW + 7.0) == 1
 
 
+def test_it_says_why_it_is_empty():
+    """And nothing where nobody wanted anything: an idle provider is not limited."""
+    it, told = bucket(), []
+
+    told.append(it.why_empty(NOW))
+    it.asks_for(NOW)
+    told.append(it.why_empty(NOW))
+    it.give(Grant(again_at=NOW + 1.0), NOW)
+    told.append(it.why_empty(NOW))
+    it.go_alone(2, NOW)
+    told.append(it.why_empty(NOW))
+
+    assert told == [
+        "",
+        "its rate limit is shared, and the answer is on its way",
+        "its rate limit is reached, by all nodes together",
+        "its rate limit is reached, of which this node has a part by itself",
+    ]
+
+
 # --- alone -------------------------------------------------------------------------------------
 
 
