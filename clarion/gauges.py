@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from clarion.actors.commons_messages import CommonsSnapshot
 from clarion.actors.messages import LaneSnapshot
 from clarion.actors.runtime import Runtime
 from clarion.actors.supervisor_messages import ProviderSnapshot
@@ -40,6 +41,7 @@ class Gauges:
         try:
             self._set_lanes(await self._service.queues())
             self._set_providers((await self._service.providers()).providers)
+            self._set_commons(await self._service.commons())
         except ClarionError:
             # A scrape must work best when the rest does not; /health says what hangs.
             return
@@ -64,6 +66,10 @@ class Gauges:
         except ClarionError:
             is_writable = False  # A silent Journal writes nothing either.
         self._metrics.storage_writable().set(is_writable)
+
+    def _set_commons(self, commons: CommonsSnapshot | None) -> None:
+        if commons is not None:
+            self._metrics.shared_state_usable("redis").set(not commons.reason)
 
     def _set_lanes(self, lanes: Sequence[LaneSnapshot]) -> None:
         for lane in lanes:

@@ -233,6 +233,7 @@ class Metrics:
         self._mailbox = self._gauge("actor_mailbox_messages", "Messages waiting.", "actor")
         self._lag = self._gauge("event_loop_lag_seconds", "How late the event loop is.")[()]
         self._writable = self._gauge("storage_writable", "1 while the store takes writes.")[()]
+        self._shared = self._gauge("shared_state_usable", "1 while nodes can share it.", "store")
         self._pool = self._gauge("pool_connections", "Connections of a pool.", "pool", "state")
         self._pool_waited = self._gauge("pool_waited_seconds", "Spent waiting for one.", "pool")
 
@@ -327,6 +328,10 @@ class Metrics:
     def storage_writable(self) -> Gauge:
         """Set whether the store takes writes, and so whether anything can be accepted."""
         return self._writable
+
+    def shared_state_usable(self, store: str) -> Gauge:
+        """Set whether what nodes share can be used; there only where something is shared."""
+        return self._shared[(store,)]
 
     def pool_connections(self, pool: str, state: str) -> Gauge:
         """Set how many connections of a pool are in a state ("in_use", "idle")."""

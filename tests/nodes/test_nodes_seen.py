@@ -117,6 +117,7 @@ async def test_while_redis_is_away_it_is_ready_and_says_what_is_wrong(ask, fragi
     status, document = await ask("/health")
     assert (status, document["status"]) == (200, "warn")
     assert "away: limits are per node" in document["checks"]["redis"][0]["output"]
+    assert 'clarion_shared_state_usable{store="redis"} 0.0' in (await ask("/metrics"))[1]
     _, page = await ask("/")
     assert "is away: it cannot be reached" in page
     assert "one warning" in page or "1 warning" in page
@@ -128,6 +129,7 @@ async def test_the_pool_is_in_the_metrics(ask):
     assert 'clarion_pool_connections{pool="redis",state="in_use"} ' in text
     assert 'clarion_pool_connections{pool="redis",state="idle"} ' in text
     assert 'clarion_pool_waited_seconds{pool="redis"} 0.0' in text
+    assert 'clarion_shared_state_usable{store="redis"} 1.0' in text
 
 
 async def test_the_page_shows_the_nodes(ask):

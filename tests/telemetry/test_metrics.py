@@ -108,6 +108,11 @@ EVENTS: list[tuple[str, dict[str, str], Callable[[Metrics], None]]] = [
     ("clarion_event_loop_lag_seconds", {}, lambda m: m.loop_lag().set(1)),
     ("clarion_storage_writable", {}, lambda m: m.storage_writable().set(1)),
     (
+        "clarion_shared_state_usable",
+        {"store": "redis"},
+        lambda m: m.shared_state_usable("redis").set(1),
+    ),
+    (
         "clarion_pool_connections",
         {"pool": "redis", "state": "idle"},
         lambda m: m.pool_connections("redis", "idle").set(1),
