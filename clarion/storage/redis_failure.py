@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 from collections.abc import Iterator
 
 from redis import exceptions
@@ -56,6 +57,8 @@ def redis_failure(error: BaseException) -> str:
 def _of_system(error: BaseException) -> str:
     """Return the words of the operating system below an error, which are shorter; "" for none."""
     for each in _causes(error):
+        if isinstance(each, ssl.SSLError):  # An OSError, whose number is no errno.
+            return f"TLS: {getattr(each, 'verify_message', '') or each.reason or each}"
         if isinstance(each, socket.gaierror):
             return str(each.strerror).lower()
         if isinstance(each, OSError) and each.errno:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import ssl
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from clarion.storage.redis_pool import RedisPool
 from clarion.storage.redis_script import Script
 from clarion.storage.redis_url import shown, url_fault
 from clarion.testing import ManualClock
+from clarion.testing.certificate import CertificateAuthority
 from clarion.testing.clarion_process import free_port
 
 
@@ -268,6 +271,55 @@ async def test_it_goes_over_tcp_too(make_pool, own_redis):
 
     assert redis.Redis(port=port, db=3).get("x") == b"1"
     assert pool.name == f"Redis at 127.0.0.1:{port}"
+
+
+class TlsFront:
+    """Ends TLS before a server on a socket."""
+
+    def __init__(self, path: str, context: ssl.SSLContext) -> None:
+        self._path = path
+        self._context = context
+        self._lines: list[tuple[asyncio.Task[Any] | None, list[asyncio.StreamWriter]]] = []
+
+    async def __aenter__(self) -> int:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._context)
+        return self._server.sockets[0].getsockname()[1]
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for _, writers in self._lines:
+            for writer in writers:
+                writer.close()
+        await asyncio.gather(*(task for task, _ in self._lines if task), return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind, before = await asyncio.open_unix_connection(self._path)
+        self._lines.append((asyncio.current_task(), [writer, before]))
+        with suppress(OSError, ssl.SSLError):
+            await asyncio.gather(self._copy(reader, before), self._copy(behind, writer))
+
+    @staticmethod
+    async def _copy(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
+        while data := await source.read(4096):
+            to.write(data)
+            await to.drain()
+        to.close()
+
+
+async def test_it_goes_over_tls_to_a_server_that_proves_who_it_is(own_redis, make_pool, tmp_path):
+    """`rediss://`, with an authority of one's own; another's certificate is refused."""
+    authority = CertificateAuthority(tmp_path)
+    path = own_redis.url.removeprefix("unix://").partition("?")[0]
+
+    async with TlsFront(path, authority.server_context()) as port:
+        trusting = make_pool(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={authority.ca_file}")
+        found = await trusting.run("ECHO", "hello")
+        told = await away(make_pool(f"rediss://127.0.0.1:{port}/0"))
+        await trusting.close()
+
+    assert found == b"hello"
+    assert "(TLS: " in told
+    assert "certificate" in told
 
 
 async def test_a_wrong_password_is_named_and_not_told(own_redis, make_pool):
