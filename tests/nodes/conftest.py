@@ -18,9 +18,10 @@ from clarion.settings import load
 from clarion.testing import ScriptedProvider, settings_toml
 
 BREAKER = {
-    "failure_threshold": 2, "success_threshold": 1, "timeout": 30.0, "half_open_timeout": 30.0,
+    "failure_threshold": 2, "success_threshold": 1, "timeout": 300.0, "half_open_timeout": 30.0,
     "jitter": 0.0,
 }  # fmt: skip
+"""Open for longer than any test waits: what happens sooner has another cause."""
 
 
 async def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:

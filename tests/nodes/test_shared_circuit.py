@@ -33,7 +33,7 @@ async def test_a_circuit_that_opened_at_one_node_is_open_at_the_others(deploymen
     there = await b.provider()
     assert there.circuit.opened_by == a.id
     assert f"opened by node {a.id}" in there.reason
-    assert 0.0 < there.retry_after_s <= 30.0
+    assert 200.0 < there.retry_after_s <= 300.0
     assert (await a.provider()).circuit.opened_by == ""
     assert not b.acme.sends
     assert not c.acme.sends
@@ -68,7 +68,7 @@ async def test_a_node_probes_by_itself_when_the_time_is_over(deployment):
 
 
 async def test_a_probe_that_closes_a_circuit_lets_the_others_probe_at_once(deployment):
-    """Half a minute early."""
+    """Five minutes early."""
     a, b = [await deployment.start(lambda _: FAILED) for _ in range(2)]
     await b.send(1)
     await deployment.until(is_circuit(a, "open"))
