@@ -38,6 +38,8 @@ THROTTLE_S = 1.0
 THROTTLE_MAX_S = 60.0
 """Without a Retry-After: 1 s, doubling with each THROTTLED answer in a row, at most this."""
 RETRY_AFTER_MAX_S = 3600.0
+SAME_PAUSE_S = 0.5
+"""All calls that are out are answered with the same Retry-After: that is one piece of news."""
 _STATE_NUMBER = {"closed": 0, "disabled": 0, "half_open": 1, "open": 2, "forced_open": 2}
 
 
@@ -168,9 +170,10 @@ class Breaker(Actor):
     def _note_limits(self, message: Record) -> None:
         now, answer = self._clock.monotonic(), message.answer
         if answer.outcome is Outcome.THROTTLED and not answer.is_host_only:
-            pause_s = self._pause_s(answer)
-            self._throttled_until = max(self._throttled_until or 0.0, now + pause_s)
-            self._share("paused", pause_s)
+            pause_s, known_until = self._pause_s(answer), self._throttled_until or 0.0
+            self._throttled_until = max(known_until, now + pause_s)
+            if now + pause_s > known_until + SAME_PAUSE_S:
+                self._share("paused", pause_s)
         elif answer.outcome is Outcome.ACCEPTED:
             self._throttled_in_a_row = 0
             if self._throttled_until is not None and now >= self._throttled_until:
@@ -247,7 +250,8 @@ class Breaker(Actor):
             count = max(snapshot.open_count, news.open_count)
             self._follow("open", open_s, count, news.node if open_s else self._opened_by)
             self._show_state()
-        log.warning(
+        level = log.warning if news.kind == "open" else log.info
+        level(
             f"provider_{news.kind}_elsewhere",
             provider=self._provider, node=news.node, for_s=round(news.remaining_s, 1),
         )  # fmt: skip

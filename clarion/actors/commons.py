@@ -178,7 +178,8 @@ class Commons(Actor):
             await self._shared.warm()
             found = await self._shared.beat(self._own())
             if cares:
-                eviction = await self._shared.eviction()
+                with suppress(RedisAway):  # It may be hidden from us.
+                    eviction = await self._shared.eviction()
         except Exception as error:
             # The boundary of a task: whatever it was, the next heartbeat tries again.
             found = error
@@ -232,7 +233,7 @@ class Commons(Actor):
 
     def _go_alone(self, providers: tuple[str, ...]) -> None:
         now = self._clock.monotonic()
-        at = now if self._beat_at is None else alone_from(self._beat_at)
+        at = now if self._beat_at is None else max(now, alone_from(self._beat_at))
         self._supervisor.tell(LimitsAlone(providers, self._live(now), at))
 
     def _live(self, now: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from clarion.cli.finding import Finding
@@ -26,12 +27,15 @@ async def try_redis(settings: Settings) -> Finding:
     from clarion.policies.clock import SystemClock
 
     shared = blueprint.shared_state(settings, random.random, SystemClock())
+    eviction = ""
     try:
         found = await shared.beat(Node(_TRIAL))
         await shared.leave(_TRIAL)
-        eviction = await shared.eviction()
     except RedisAway as error:
         return Finding("redis", False, str(error), _LET_US)
+    else:
+        with suppress(RedisAway):  # It may be hidden from us.
+            eviction = await shared.eviction()
     finally:
         await shared.close()
     n = sum(node.id != _TRIAL for node in found.nodes)

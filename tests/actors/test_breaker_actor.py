@@ -10,6 +10,7 @@ import pytest
 
 from clarion.actors.breaker import Breaker, BreakerContext
 from clarion.actors.call_messages import Deliver, Record, Steer
+from clarion.actors.commons_messages import NewsHeard
 from clarion.actors.messages import Settled, Snapshot
 from clarion.actors.runtime import Actor, Ref, Runtime, handles
 from clarion.actors.supervisor_messages import CircuitReport, Freed
@@ -17,6 +18,7 @@ from clarion.domain.notification import Call, Content, Delivery, Job, JobState, 
 from clarion.domain.outcome import Answer, Outcome
 from clarion.policies.breaker import BreakerSnapshot
 from clarion.policies.breaker_settings import BreakerSettings
+from clarion.policies.circuit_news import News
 from clarion.policies.clock import SystemClock
 from clarion.telemetry.metrics import Metrics
 from clarion.testing import Crash, ManualClock
@@ -60,6 +62,7 @@ class Wire:
         self.heard: dict[str, asyncio.Queue[Any]] = {}
         self.refs = {name: self._neighbour(name) for name in ("supervisor", "provider", "queue")}
         self.last: CircuitReport | None = None
+        self.told: list[News] = []
         self.crashed = asyncio.Event()
         self.breaker = self.runtime.spawn(
             "breaker", self._make, on_crash=lambda _report: self.crashed.set()
@@ -81,6 +84,7 @@ class Wire:
             queue_of=lambda _channel: self.refs["queue"],
             clock=self.clock,
             rng=lambda: 0.0,
+            tell_others=self.told.append,
         )
 
     async def hears(self, name: str) -> Any:
@@ -350,3 +354,64 @@ async def test_a_throttle_without_a_time_to_wait_closes_the_gate_longer_each_tim
         wire.clock.advance(waits[-1])
 
     assert waits == [1.0, 2.0, 4.0]
+
+
+# --- what nodes share --------------------------------------------------------------------------
+
+
+async def test_an_opening_a_closing_and_a_pause_are_told_to_other_nodes(wire: Wire) -> None:
+    await wire.ends(await wire.send(), FAILED)
+    for _ in range(2):
+        wire.clock.advance(60.0)
+        await wire.ends(await wire.send(), ACCEPTED)
+    throttled = Answer(Outcome.THROTTLED, "http_429", retry_after_s=20.0)
+    await wire.ends(await wire.send(), throttled)
+
+    kinds = [(news.kind, round(news.remaining_s), news.open_count) for news in wire.told]
+    assert kinds == [("open", 60, 1), ("closed", 0, 0), ("paused", 20, 0)]
+
+
+async def test_a_pause_that_all_calls_are_answered_with_is_told_once(wire: Wire) -> None:
+    """With 32 calls out, one Retry-After comes 32 times."""
+    throttled = Answer(Outcome.THROTTLED, "http_429", retry_after_s=20.0)
+    calls = [await wire.send() for _ in range(4)]
+
+    for call in calls:
+        await wire.ends(call, throttled)
+
+    assert [news.kind for news in wire.told] == ["paused"]
+
+
+async def test_what_was_heard_is_done_and_not_told_again(wire: Wire) -> None:
+    """For the time that is left; a crash of the breaker keeps both, and is no news either."""
+    wire.breaker.tell(NewsHeard(News("open", wire.name, "b", 30.0, 1)))
+    report = await wire.hears("supervisor")
+    wire.last = report
+    await wire.crash()
+    again = await wire.hears("supervisor")
+
+    assert (report.state, report.opened_by) == ("open", "b")
+    assert report.retry_at == again.retry_at == pytest.approx(wire.clock.monotonic() + 30.0)
+    assert again.opened_by == "b"
+    assert wire.told == []
+
+
+async def test_an_open_time_is_never_longer_than_its_own_settings_make_it(wire: Wire) -> None:
+    """A clock that jumped, or a garbled key, must not shut a provider for a day."""
+    wire.breaker.tell(NewsHeard(News("open", wire.name, "b", 86_400.0, 1)))
+
+    report = await wire.hears("supervisor")
+
+    assert report.retry_at == pytest.approx(wire.clock.monotonic() + 600.0)
+
+
+async def test_a_pause_that_was_heard_is_kept_if_it_is_the_longer_one(wire: Wire) -> None:
+    throttled = Answer(Outcome.THROTTLED, "http_429", retry_after_s=20.0)
+    await wire.ends(await wire.send(), throttled)
+    await wire.hears("supervisor")
+
+    wire.breaker.tell(NewsHeard(News("paused", wire.name, "b", 10.0)))
+    wire.breaker.tell(NewsHeard(News("paused", wire.name, "b", 50.0)))
+    report = await wire.hears("supervisor")
+
+    assert report.throttled_until == pytest.approx(wire.clock.monotonic() + 50.0)

@@ -137,3 +137,14 @@ async def test_the_page_shows_the_nodes(ask):
 
     assert '<h2 id="nodes">Nodes</h2>' in page
     assert f'{ask.node.id} <span class="sub">this one</span>' in page
+
+
+async def test_a_redis_that_hides_what_it_evicts_is_used_all_the_same(fragile, own_redis):
+    """Managed ones forbid INFO now and then."""
+    own_redis.client().execute_command("ACL", "SETUSER", "default", "-info")
+
+    node = await fragile.start(rate_limit={"per_second": 50.0})
+    await node.send(5)
+
+    await fragile.until(lambda: len(node.acme.sends) == 5)
+    assert await node.is_there()
