@@ -14,6 +14,7 @@ before it. Here lives the guardian of the Supervisor, too: the one actor that no
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
@@ -26,39 +27,34 @@ from typing import Any
 import structlog
 
 from clarion import blueprint
-from clarion.actors.breaker import Breaker
+from clarion.actor_factory import ActorFactory
 from clarion.actors.children import SLOW_RETRY_S, Children
-from clarion.actors.journal import Journal
 from clarion.actors.journal_messages import Committed
-from clarion.actors.lane_writes import LaneWrites
+from clarion.actors.membership_messages import NewsHeard
 from clarion.actors.memory import Memory
 from clarion.actors.messages import Drain, Snapshot, StorageChanged
-from clarion.actors.provider import Desk, Provider
 from clarion.actors.queue import Queue
-from clarion.actors.redrive import Redriver
-from clarion.actors.retention import Retention
-from clarion.actors.runtime import CrashReport, Ref, Runtime
+from clarion.actors.runtime import CrashReport, Runtime
 from clarion.actors.supervisor_messages import ActorCrashed
-from clarion.domain.representation import represent_accepted
 from clarion.domain.submission import Rules
 from clarion.errors import ClarionError
 from clarion.gauges import Gauges
 from clarion.nodes import COMMONS, Nodes
 from clarion.policies.clock import Clock, SystemClock
 from clarion.policies.identifier import IdSource
+from clarion.policies.lease import Lease
 from clarion.policies.restart import RestartBudget
 from clarion.policies.routing import RoutePlan
-from clarion.policies.wall_clock import WallClockWatch
 from clarion.providers.base import Adapter
 from clarion.service import Service
 from clarion.settings import Settings, load
 from clarion.storage.backend import open_patiently, open_store
 from clarion.storage.command import Sweep
+from clarion.storage.membership import Leave
 from clarion.storage.reader import Reader
-from clarion.storage.store import Store
+from clarion.storage.store import Listener, Store
 from clarion.storage.writer import Done, Writer
-from clarion.supervisor import Supervisor
-from clarion.telemetry.metrics import Metrics
+from clarion.telemetry.metrics import Metrics, installed_version
 
 log = structlog.get_logger(__name__)
 
@@ -104,22 +100,41 @@ class Engine:
         self.failed = asyncio.Event()
         """Set when the engine cannot go on and the process has to end."""
         self.is_draining = False
-        self._ids = IdSource(self.clock.now, around.random_bits)
-        self.new_id = self._ids.next
+        ids = IdSource(self.clock.now, around.random_bits)
+        self.new_id = ids.next
         self._memory = Memory()
         self._routes = blueprint.routes(settings)
-        self._desks: dict[str, Desk] = {}
-        self._incarnation = 0
-        self._watches = {route.channel: WallClockWatch(self.clock) for route in self._routes}
         self._guard = RestartBudget(rng=self._rng)
         self._writer: Writer | None = None
         self._hung_check: asyncio.Task[None] | None = None
-        self._store = around.open_store(blueprint.store_url(settings), now=self.clock.now)
+        self._store = around.open_store(
+            blueprint.store_url(settings),
+            now=self.clock.now,
+            node=blueprint.node_name(settings),
+            lease_s=settings.queue.lease,
+            about={"pid": os.getpid(), "version": installed_version()},
+        )
+        self._lease = Lease(settings.queue.lease if self._store.is_shared else None)
+        self._listener: Listener | None = None
         self.reader = Reader(blueprint.snapshots(settings, self.clock), executor=around.executor)
         self.service = self._make_service()
         self.nodes = Nodes(settings, self.clock, self._rng, around.random_bits)
         pools = {"storage": self.reader.pool_state, "redis": self.nodes.pool_state}
         self.gauges = Gauges(self.service, pools, self.runtime, self.metrics)
+        self._make = ActorFactory(
+            settings,
+            self._routes,
+            runtime=self.runtime,
+            memory=self._memory,
+            lease=self._lease,
+            ids=ids,
+            clock=self.clock,
+            rng=self._rng,
+            metrics=self.metrics,
+            adapters=around.adapters,
+            executor=around.executor,
+            tell_others=self.nodes.teller(self.runtime),
+        )
 
     def _make_service(self) -> Service:
         return Service(
@@ -146,22 +161,29 @@ class Engine:
     async def start(self) -> None:
         """Open the store and start every actor. Raises: StoreLocked, StorageUnavailable."""
         await open_patiently(self._store, self.clock.monotonic, self._around.is_given_up)
+        self._lease.renewed(self.clock.monotonic())
         controls = await self.reader.controls()
         blueprint.remember_controls(self._memory, self.settings, controls, self.clock)
         self._writer = self._start_writer()
         # No await from here on: every address is there before the first message is handled.
-        self._spawn("journal", partial(self._make_journal, self._writer))
+        self._spawn("journal", partial(self._make.journal, self._writer, self.service.notify_ended))
         self.runtime.ref("journal").tell(Sweep("", self.clock.now()))
-        self.runtime.spawn("supervisor", self._make_supervisor, on_crash=self._guard_supervisor)
+        self.runtime.spawn(
+            "supervisor",
+            partial(self._make.supervisor, self.children, self._give_up),
+            on_crash=self._guard_supervisor,
+        )
         for name in self._used_providers():
-            self._spawn(f"provider:{name}", partial(self._make_provider, name))
-            self._spawn(f"breaker:{name}", partial(self._make_breaker, name))
+            self._spawn(f"provider:{name}", partial(self._make.provider, name))
+            self._spawn(f"breaker:{name}", partial(self._make.breaker, name))
         for route in self._routes:
             self._spawn(f"queue:{route.channel}", partial(self._make_queue, route))
-        self._spawn("redrive", self._make_redriver)
-        self._spawn("retention", self._make_retention)
+        self._spawn("redrive", self._make.redriver)
+        self._spawn("retention", self._make.retention)
         if self.nodes.shared is not None:
             self._spawn(COMMONS, partial(self.nodes.make_commons, self.runtime))
+        if self._store.is_shared:
+            self._join(controls)
         if self._around.is_loop_watched:
             self.runtime.watch_loop()
         self._hung_check = asyncio.create_task(self._watch_hung(), name="hung-check")
@@ -188,6 +210,17 @@ class Engine:
     def _storage_changed(self, is_writable: bool, reason: str) -> None:
         self.runtime.ref("journal").tell(StorageChanged(is_writable, reason))
 
+    def _join(self, controls: blueprint.Controls) -> None:
+        """Keep a place among the nodes that share the store."""
+        self._spawn("membership", partial(self._make.membership, controls))
+        loop, membership = asyncio.get_running_loop(), self.runtime.ref("membership")
+        self._listener = self._store.listen(
+            lambda: loop.call_soon_threadsafe(membership.tell, NewsHeard())
+        )
+
+    def _make_queue(self, route: RoutePlan) -> Queue:
+        return self._make.queue(route, is_draining=self.is_draining)
+
     def _spawn(self, name: str, make: Callable[[], Any]) -> None:
         self.children.add(name)
         self.runtime.spawn(name, make, on_crash=self._child_crashed)
@@ -199,96 +232,6 @@ class Engine:
                     await self.runtime.started(each.name, START_S)
         except (TimeoutError, ClarionError) as error:
             log.error("start_incomplete", error=str(error))
-
-    # --- the actors ------------------------------------------------------------------------
-
-    def _make_journal(self, writer: Writer) -> Journal:
-        return Journal(
-            writer,
-            queues=self._queues,
-            on_ended=self.service.notify_ended,
-            clock=self.clock,
-            metrics=self.metrics,
-        )
-
-    def _queues(self) -> dict[str, Ref]:
-        refs = {route.channel: self._queue_of(route.channel) for route in self._routes}
-        return {channel: ref for channel, ref in refs.items() if ref.is_alive()}
-
-    def _queue_of(self, channel: str) -> Ref:
-        return self.runtime.ref(f"queue:{channel}")
-
-    def _make_supervisor(self) -> Supervisor:
-        return Supervisor(
-            self._routes,
-            blueprint.provider_plans(self.settings, self._routes, self.clock),
-            children=self.children,
-            memory=self._memory,
-            clock=self.clock,
-            metrics=self.metrics,
-            on_fatal=self._give_up,
-        )
-
-    def _make_provider(self, name: str) -> Provider:
-        return Provider(
-            name,
-            blueprint.provider_times(name, self.settings),
-            make_adapter=self._adapter_maker(name),
-            desk=self._desks.setdefault(name, Desk()),
-            supervisor=self.runtime.ref("supervisor"),
-            breaker=lambda: self.runtime.ref(f"breaker:{name}"),
-            queue_of=self._queue_of,
-            clock=self.clock,
-            metrics=self.metrics,
-        )
-
-    def _adapter_maker(self, name: str) -> Callable[[], Adapter]:
-        around = self._around
-        return around.adapters.get(name) or blueprint.adapter_maker(
-            name, self.settings, self.clock, around.executor
-        )
-
-    def _make_breaker(self, name: str) -> Breaker:
-        return Breaker(
-            name,
-            blueprint.breaker_context(name, self.settings),
-            last_report=self._memory.reports.get(name),
-            supervisor=self.runtime.ref("supervisor"),
-            provider_ref=self.runtime.ref(f"provider:{name}"),
-            queue_of=self._queue_of,
-            clock=self.clock,
-            rng=self._rng,
-            tell_others=self.nodes.teller(self.runtime),
-        )
-
-    def _make_queue(self, route: RoutePlan) -> Queue:
-        self._incarnation += 1
-        return Queue(
-            blueprint.lane_settings(route, self.settings, self._rng),
-            writes=LaneWrites(
-                route.channel, self.runtime.ref("journal"), self.clock, self._incarnation
-            ),
-            supervisor=self.runtime.ref("supervisor"),
-            clock=self.clock,
-            ids=self._ids,
-            represent=represent_accepted,
-            metrics=self.metrics,
-            watch=self._watches[route.channel],
-            is_draining=self.is_draining,
-        )
-
-    def _make_redriver(self) -> Redriver:
-        return Redriver(
-            journal=self.runtime.ref("journal"), queue_of=self._queue_of, clock=self.clock
-        )
-
-    def _make_retention(self) -> Retention:
-        return Retention(
-            journal=self.runtime.ref("journal"),
-            retention_days=self.settings.defaults.retention_days,
-            clock=self.clock,
-            metrics=self.metrics,
-        )
 
     # --- crashes ---------------------------------------------------------------------------
 
@@ -349,14 +292,25 @@ class Engine:
         """Stop the actors, then make durable what they still had to say."""
         if self._hung_check is not None:
             self._hung_check.cancel()
+        if self._listener is not None:
+            self._listener.close()
         for each in reversed(self.runtime.statistics()):
             if each.name != "journal":
                 await self.runtime.stop(each.name, STOP_S)
+        if self._store.is_shared and self._writer is not None and not self.failed.is_set():
+            await self._leave()
         if self._writer is not None:
             await self._flush(self._writer)
         await self.runtime.close(STOP_S)
         self.reader.close()
         self._store.close()
+
+    async def _leave(self) -> None:
+        """Give to the other nodes what this one has, so that they need not miss it first."""
+        try:
+            await self.runtime.ref("journal").ask(Leave("", self.clock.now()), STOP_S)
+        except ClarionError as error:
+            log.warning("place_not_given_up", error=str(error))
 
     async def _flush(self, writer: Writer) -> None:
         """Commit what the actors told the Journal, and hear of it while the Journal lives."""

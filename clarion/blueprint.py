@@ -5,6 +5,7 @@ Pure translation, nothing is started here: `app` reads these plans and builds th
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -34,7 +35,7 @@ from clarion.settings_table import RateLimitTable
 from clarion.storage.backend import open_snapshots
 from clarion.storage.reader import Snapshots
 from clarion.storage.shared_state import SharedState
-from clarion.storage.url import SQLITE, sqlite_path
+from clarion.storage.url import SQLITE, is_postgresql, sqlite_path
 
 _FORCED = {"open": "forced_open", "close": "disabled"}
 """An operator's word for a breaker -> the state that it restores."""
@@ -50,6 +51,11 @@ def store_url(settings: Settings) -> str:
     """Return the URL of the store; a relative SQLite path counts from the settings file."""
     path = store_path(settings)
     return settings.storage.url if path is None else SQLITE + str(path)
+
+
+def node_name(settings: Settings) -> str:
+    """Return the name of this process among those that share the store."""
+    return settings.storage.node or socket.gethostname()
 
 
 def store_path(settings: Settings) -> Path | None:
@@ -171,6 +177,7 @@ def lane_settings(plan: RoutePlan, settings: Settings, rng: Callable[[], float])
         max_pending=settings.queue.max_pending,
         delivery=Delivery(settings.defaults.delivery),
         expires_after_s=settings.defaults.expires_after,
+        is_shared=is_postgresql(settings.storage.url),
     )
 
 

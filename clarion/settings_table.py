@@ -101,6 +101,8 @@ class StorageSettings(Table):
     url: str = Field(default="sqlite:///clarion.db", repr=False)
     pool_min: PoolSize = 2
     pool_max: PoolSize = 10
+    node: str = Field(default="", max_length=100)
+    """The name of this process among those that share a server; "" for the host's."""
 
 
 class RedisSettings(Table):

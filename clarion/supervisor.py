@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import structlog
 
 from clarion.actors.call_messages import ReportCircuit, Steer
+from clarion.actors.membership_messages import BreakerDecided, ProviderDecided
 from clarion.actors.messages import ReportLane, Snapshot
 from clarion.actors.provider_view import ProviderPlan, provider_snapshot
 from clarion.actors.runtime import NO_REPLY, handles
@@ -157,27 +158,45 @@ class Supervisor(Sharing):
     @handles(SetProvider)
     def set_provider(self, message: SetProvider) -> object:
         """Enable or disable a provider, durably."""
-        gate = self._gate(message.name)
-        gate.is_enabled = message.is_enabled
-        if message.is_enabled:
-            self._memory.disabled.discard(message.name)
-        else:
-            self._memory.disabled.add(message.name)
-        value = "enabled" if message.is_enabled else "disabled"
-        log.warning(f"provider_{value}", provider=message.name, who=message.who)
-        self._place_for(message.name)
+        value = self._enable(message.name, message.is_enabled, message.who)
         self._remember("provider", message.name, value, message.who, self.reply)
         return NO_REPLY
+
+    def _enable(self, name: str, is_enabled: bool, who: str) -> str:
+        self._gate(name).is_enabled = is_enabled
+        if is_enabled:
+            self._memory.disabled.discard(name)
+        else:
+            self._memory.disabled.add(name)
+        value = "enabled" if is_enabled else "disabled"
+        log.warning(f"provider_{value}", provider=name, who=who)
+        self._place_for(name)
+        return value
 
     @handles(SetBreaker)
     def set_breaker(self, message: SetBreaker) -> object:
         """Steer a breaker, durably."""
-        self._gate(message.name)
-        log.warning(f"breaker_{message.action}", provider=message.name, who=message.who)
-        self._tell(f"breaker:{message.name}", Steer(message.action))
-        self._memory.kept_pauses.pop(message.name, None)
+        self._steer(message.name, message.action, message.who)
         self._remember("breaker", message.name, message.action, message.who, self.reply)
         return NO_REPLY
+
+    def _steer(self, name: str, action: str, who: str) -> None:
+        self._gate(name)
+        log.warning(f"breaker_{action}", provider=name, who=who)
+        self._tell(f"breaker:{name}", Steer(action))
+        self._memory.kept_pauses.pop(name, None)
+
+    @handles(ProviderDecided)
+    def provider_decided(self, message: ProviderDecided) -> None:
+        """Follow what an operator decided at another node."""
+        if message.name in self._gates:
+            self._enable(message.name, message.is_enabled, message.who)
+
+    @handles(BreakerDecided)
+    def breaker_decided(self, message: BreakerDecided) -> None:
+        """Follow what an operator decided at another node."""
+        if message.name in self._gates:
+            self._steer(message.name, message.action, message.who)
 
     def _gate(self, name: str) -> Gate:
         gate = self._gates.get(name)

@@ -53,7 +53,7 @@ def test_with_nothing_configured_everything_has_a_default(tmp_path):
     }  # fmt: skip
     assert settings.server.api_key.get_secret_value() == ""
     assert settings.storage.model_dump() == {
-        "url": "sqlite:///clarion.db", "pool_min": 2, "pool_max": 10,
+        "url": "sqlite:///clarion.db", "pool_min": 2, "pool_max": 10, "node": "",
     }  # fmt: skip
     assert settings.redis.model_dump() == {
         "url": "", "prefix": "clarion", "pool_min": 1, "pool_max": 20,

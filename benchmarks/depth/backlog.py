@@ -61,7 +61,8 @@ _NOTIFICATION = (
 )
 _JOB = (
     f"{_ID}, :channel, {int(Priority.NORMAL)}, '', i + 1.0, :state, :due_at + i * 0.001,"
-    " 0, 0, NULL, NULL, NULL, 0, 0, 0, 0, 0, :expires_at, 0, 'at_least_once', 0, 0, 0, :waiting"
+    " 0, 0, NULL, NULL, NULL, 0, 0, 0, 0, 0, :expires_at, 0, 'at_least_once', 0, 0, 0, :waiting,"
+    " 'local'"
 )
 _CALL = (
     f"{_ID}, 1, :provider, 'accepted', 'http_202', '', :accepted_at, :accepted_at + 0.05,"
@@ -119,13 +120,13 @@ def _count(connection: sqlite3.Connection, values: dict[str, object]) -> None:
         )
     if values["state"] == JobState.READY:
         connection.execute(
-            f"INSERT INTO flows VALUES (:channel, {int(Priority.NORMAL)}, '', :n)", values
+            f"INSERT INTO flows VALUES (:channel, {int(Priority.NORMAL)}, '', 'local', :n)", values
         )
 
 
 def _hold(connection: sqlite3.Connection) -> None:
     connection.execute(
-        "INSERT INTO controls VALUES ('provider', 'twilio', 'disabled', 'benchmark', ?)",
+        "INSERT INTO controls VALUES ('provider', 'twilio', 'disabled', 'benchmark', ?, 'local')",
         (time.time(),),
     )
 

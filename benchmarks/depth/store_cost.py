@@ -122,7 +122,7 @@ class _Desk:
         )  # fmt: skip
 
     def _claim(self) -> list[Job]:
-        jobs: list[Job] = self._commit([Refill(LANE, Priority.NORMAL, None, BATCH)])[0][0]
+        jobs: list[Job] = self._commit([Refill(LANE, Priority.NORMAL, None, BATCH)])[0].jobs
         self._commit([Intend(LANE, [Call(job, 1, "sendgrid") for job in jobs], time.time())])
         return jobs
 

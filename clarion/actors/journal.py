@@ -31,7 +31,7 @@ from clarion.actors.runtime import NO_REPLY, Actor, Ref, handles
 from clarion.domain.notification import Job, Reason, Status
 from clarion.errors import StorageUnavailable
 from clarion.policies.clock import Clock
-from clarion.storage import command, redrive_command
+from clarion.storage import command, membership, redrive_command
 from clarion.storage.writer import Done, Writer
 from clarion.telemetry.metrics import Metrics
 
@@ -49,6 +49,7 @@ class _News:
     cancelled: list[command.CancelResult] = field(default_factory=list)
     gone: list[command.EndedRow] = field(default_factory=list)
     received: list[command.Received] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
     deferred: int = 0
     known: list[Ended] = field(default_factory=list)
     """For those who wait for an end."""
@@ -57,7 +58,7 @@ class _News:
     def has_writes(self) -> bool:
         return bool(
             self.ended or self.promoted or self.cancelled or self.gone or self.received
-            or self.deferred
+            or self.deferred or self.vanished
         )  # fmt: skip
 
 
@@ -91,7 +92,10 @@ class Journal(Actor):
         """Hand a command to the writer; its result comes back with a later `Committed`."""
         self._writer.submit(message)
 
-    @handles(command.Load, command.Sweep, command.SetControl, command.Receive, command.Purge)
+    @handles(
+        command.Load, command.Sweep, command.SetControl, command.Receive, command.Purge,
+        membership.Beat, membership.Leave,
+    )  # fmt: skip
     def submit_asked(self, message: command.Command) -> object:
         """Hand a command to the writer; whoever asked is answered after the commit."""
         if message.reply is None:
@@ -148,10 +152,10 @@ class Journal(Actor):
                 self._intended(done.command, done)
             case command.Settle():
                 self._settled(done.command, done, news)
-            case command.Defer(due_at=due_at):
-                news.deferred += due_at is not None and bool(done.result)
+            case command.Defer():
+                self._deferred(done.command, done, news)
             case command.Promote():
-                news.promoted.extend(done.result or ())
+                self._promoted(done.command, done, news)
             case _:
                 self._tell_rare(done, news)
         if done.error is not None:
@@ -210,6 +214,21 @@ class Journal(Actor):
             waited_s = max(0.0, settle.now - settle.job.created_at)
             self._metrics.delivery_seconds(settle.channel).observe(waited_s)
 
+    def _deferred(self, defer: command.Defer, done: Done, news: _News) -> None:
+        found: command.Deferred | None = done.result
+        if found is None:
+            return
+        news.deferred += defer.due_at is not None
+        if found.is_cancel_requested:
+            # Perhaps at another node, so that its Queue has not heard of it.
+            news.cancelled.append(command.CancelResult("requested", defer.job.id, Status.SENDING))
+
+    def _promoted(self, promote: command.Promote, done: Done, news: _News) -> None:
+        if done.error is None:
+            promoted = {job.id for job in done.result}
+            news.vanished.extend(job.id for job in promote.jobs if job.id not in promoted)
+            news.promoted.extend(done.result)
+
     def _count_end(self, channel: str, status: Status, reason: str | None) -> None:
         self._metrics.ended(channel, status).inc()
         if status is Status.FAILED:
@@ -259,11 +278,12 @@ class Journal(Actor):
         _answer(done)
 
     def _refilled(self, refill: command.Refill, done: Done, news: _News) -> None:
-        jobs, is_spilled, poison = done.result if done.error is None else ([], True, [])
-        self._set_aside(done, poison, news)
+        unknown = command.RefilledRows([], is_spilled=True, is_more_unclaimed=True)
+        found: command.RefilledRows = done.result if done.error is None else unknown
+        self._set_aside(done, found.ended, news)
         queue = self._queues().get(refill.channel)
         if queue is not None:
-            queue.tell(Refilled(refill.priority, jobs, is_spilled, refill.origin))
+            queue.tell(Refilled(refill.priority, found, refill.origin))
 
     def _set_aside(self, done: Done, rows: Sequence[command.EndedRow], news: _News) -> None:
         for row in rows:
@@ -284,7 +304,7 @@ def _tell_news(queue: Ref, news: _News, origin: int) -> None:
     if news.has_writes:
         written = Written(
             news.ended, news.promoted, news.cancelled, news.gone, news.received, news.deferred,
-            origin,
+            origin, news.vanished,
         )  # fmt: skip
         queue.tell(written)
 

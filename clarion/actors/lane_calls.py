@@ -14,6 +14,7 @@ from typing import Any, assert_never
 import structlog
 
 from clarion.actors.lane_settings import LaneSettings
+from clarion.actors.lane_supply import LaneSupply
 from clarion.actors.lane_timers import TIMERS_IN_MEMORY, LaneTimers
 from clarion.actors.lane_writes import LaneWrites, record_of
 from clarion.actors.messages import Demand, Intended, Recalled, Route, Settled
@@ -32,7 +33,6 @@ from clarion.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-REFILL_SIZE = 250
 ROUND_MISSED_S = 3.0
 """A look for overdue calls that late tells that the process was stopped, or its machine asleep."""
 
@@ -63,7 +63,7 @@ class LaneCalls(Actor):
         self._demand: Demand | None = None
         self._route = LaneRoute(settings.plan)
         self._epoch = 0
-        self._refilling: set[int] = set()
+        self._supply = LaneSupply(self._book, writes, is_shared=settings.is_shared)
         self._is_paused = False
         self._is_writable = True
         self._is_draining = is_draining
@@ -101,7 +101,7 @@ class LaneCalls(Actor):
         self._demand = demand
         self._book.intend(calls)
         self._writes.intend(calls, demand.id)
-        self._refill()
+        self._supply.refill()
 
     def _fill(self, demand: Demand) -> list[Call]:
         places = Allotment(
@@ -206,7 +206,9 @@ class LaneCalls(Actor):
     def _go_on(self, call: Call, again: Again, record: ProviderCall | None) -> None:
         job = call.job
         if again.due_at is not None:
-            again = replace(again, due_at=min(again.due_at, job.expires_at))
+            due_at = min(again.due_at, job.expires_at)
+            again = replace(again, due_at=due_at)
+            job.is_ours = self._supply.keeps_timer(due_at)
         self._writes.go_on(job, call.number, again, record)
         if again.attempt > job.attempt:
             self._metrics.retries(call.provider).inc()
@@ -237,9 +239,3 @@ class LaneCalls(Actor):
         for call in self._book.overdue(now, self._settings.call_limit_s):
             answer = Answer(Outcome.UNKNOWN, "no_answer", "the call never reported")
             self._conclude(call, answer, is_given_up=True)
-
-    def _refill(self) -> None:
-        for priority in self._book.line.refill_wanted():
-            if priority not in self._refilling:
-                self._refilling.add(priority)
-                self._writes.refill(priority, self._book.line.tail(priority), REFILL_SIZE)

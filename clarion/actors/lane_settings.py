@@ -24,6 +24,8 @@ class LaneSettings:
     max_pending: int = 10_000_000
     delivery: Delivery = Delivery.AT_LEAST_ONCE
     expires_after_s: float = 259_200.0
+    is_shared: bool = False
+    """Whether other nodes work on the lane, too."""
 
     def call_limit_s(self, provider: str) -> float:
         """Return after how many seconds a call without any answer is given up."""

@@ -86,6 +86,12 @@ class LaneTimers:
             self._writes.load_timers(now + TIMERS_HORIZON_S, TIMERS_IN_MEMORY)
         self.plan()
 
+    def look_again(self) -> None:
+        """Ask the disk for what comes near, since another node has left some of it."""
+        if not self._loading:
+            self._heap.leave(self._context.clock.now())
+            self.look_ahead()
+
     def loaded(self, jobs: Sequence[Job], next_timer_at: float | None) -> None:
         """Take in what the disk had."""
         self._loading -= 1

@@ -71,7 +71,7 @@ class LaneWrites:
                 again.waiting, self._clock.now(),
                 is_doubtful=again.is_doubtful, is_walk_unknown=again.is_walk_unknown,
                 is_walk_burning=again.is_walk_burning, probes=again.probes, bugs=again.bugs,
-                record=record,
+                record=record, is_ours=job.is_ours,
             )
         )  # fmt: skip
 

@@ -19,7 +19,7 @@ from clarion.domain.notification import Call, Draft, Job
 from clarion.domain.outcome import Answer
 from clarion.domain.receipt import Receipt
 from clarion.policies.routing import RouteState
-from clarion.storage.command import CancelResult, EndedRow, Received
+from clarion.storage.command import CancelResult, EndedRow, Received, RefilledRows
 
 
 class Request:
@@ -136,15 +136,16 @@ class Written(Internal):
     deferred: int
     """How many were put behind a timer."""
     origin: int
+    vanished: Sequence[str] = ()
+    """Jobs that were to be promoted, and whose rows are gone or stand elsewhere by now."""
 
 
 @dataclass(slots=True, eq=False)
 class Refilled(Internal):
-    """Journal -> Queue: ready rows behind the head."""
+    """Journal -> Queue: ready rows behind the head, and those that nobody had."""
 
     priority: int
-    jobs: list[Job]
-    is_spilled: bool
+    found: RefilledRows
     origin: int
 
 

@@ -31,6 +31,7 @@ from clarion.domain.notification import Call
 from clarion.domain.outcome import Answer, Health, Outcome
 from clarion.errors import ActorDead
 from clarion.policies.clock import Clock
+from clarion.policies.lease import Lease
 from clarion.providers.base import Adapter, Outgoing, Wire, answer_for_exception
 from clarion.telemetry.metrics import Metrics
 
@@ -88,8 +89,10 @@ class Provider(Actor):
         queue_of: Callable[[str], Ref],
         clock: Clock,
         metrics: Metrics,
+        lease: Lease,
     ) -> None:
         super().__init__()
+        self._lease = lease
         self._provider = provider
         self._times = times
         self._make_adapter = make_adapter
@@ -132,9 +135,15 @@ class Provider(Actor):
             raise RuntimeError(f"provider {self._provider} has no session")
         if message.call.key in self._desk.running:
             return
-        if self._clock.monotonic() > message.call.out_since + self._times.timeout_s:
+        now = self._clock.monotonic()
+        if now > message.call.out_since + self._times.timeout_s:
             # It waited for this actor's restart; its Queue has given it up or soon will.
             self._report(message, Answer(Outcome.REFUSED, "too_late", "waited too long", True))
+            return
+        if not self._lease.is_held(now):
+            # This process stood still, or lost the store: another node may be sending it.
+            why = "this node could not renew its lease in time"
+            self._report(message, Answer(Outcome.RECALLED, "no_lease", why, True))
             return
         self._desk.running.add(message.call.key)
         session.out += 1

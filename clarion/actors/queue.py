@@ -23,6 +23,7 @@ from clarion.actors.lane_calls import LaneCalls
 from clarion.actors.lane_settings import LaneSettings
 from clarion.actors.lane_timers import TIMERS_HORIZON_S, TIMERS_IN_MEMORY, TimersDue
 from clarion.actors.lane_writes import LaneWrites
+from clarion.actors.membership_messages import LaneDecided, LaneStanding
 from clarion.actors.messages import (
     Accepted,
     CancelNotification,
@@ -126,6 +127,7 @@ class Queue(LaneCalls):
         self.context.later(HOUSEKEEPING_S, _Housekeeping())
         self._timers.plan()
         self._report()
+        self._supply.refill()
 
     def _report(self) -> None:
         self._demand = None
@@ -186,6 +188,7 @@ class Queue(LaneCalls):
             self._represent(job) if draft.idempotency_key else None
             for draft, job in zip(message.drafts, jobs, strict=True)
         ]
+        self._supply.choose(jobs)
         self._book.accepting += len(jobs)
         self._writes.accept(message.drafts, jobs, answers, self.reply)
         return NO_REPLY
@@ -210,6 +213,7 @@ class Queue(LaneCalls):
             return
         had_fresh = self._book.line.has_fresh
         self._book.accepted(message.jobs, message.asked)
+        self._supply.left(message.jobs)
         self._timers.plan()
         if not had_fresh and self._book.line.has_fresh:
             self._hint()
@@ -245,7 +249,7 @@ class Queue(LaneCalls):
         self._round += 1
         if self._round % EXPIRE_EVERY == 0 and self._book.live > self._book.out:
             self._writes.expire(self._settings.expires_after_s)
-        self._refill()
+        self._supply.refill()
         self._hint()
 
     # --- what the disk says ----------------------------------------------------------------
@@ -265,6 +269,8 @@ class Queue(LaneCalls):
             self._book.forget(row.id, row.former)
         for receipt in message.received:
             self._book.received(receipt.id, receipt.former)
+        for job_id in message.vanished:
+            self._book.vanished(job_id)
         if message.promoted:
             self._hint()
 
@@ -281,14 +287,9 @@ class Queue(LaneCalls):
     @handles(Refilled)
     def refilled(self, message: Refilled) -> None:
         """Let in what waited on disk behind the head."""
-        if message.origin != self._writes.origin:
-            return
-        self._refilling.discard(message.priority)
-        known = {job.id for job in message.jobs if job.id in self._book}
-        self._book.line.refill(message.priority, message.jobs, message.is_spilled, skip=known)
-        if message.jobs:
-            self._refill()  # Else the disk has trouble, and the next round asks again.
-        self._hint()
+        if message.origin == self._writes.origin:
+            self._supply.take_in(message.priority, message.found)
+            self._hint()
 
     # --- what had ended and comes back -------------------------------------------------------
 
@@ -341,14 +342,31 @@ class Queue(LaneCalls):
         return self._control("running", message.who)
 
     def _control(self, value: str, who: str) -> object:
+        self._writes.control(value, who, self.reply)
+        self._follow(value, who)
+        return NO_REPLY
+
+    @handles(LaneDecided)
+    def decided(self, message: LaneDecided) -> None:
+        """Follow what an operator decided at another node."""
+        self._follow(message.value, message.who)
+
+    def _follow(self, value: str, who: str) -> None:
         self._is_paused = value == "paused"
         log.warning(f"lane_{value}", channel=self._channel, who=who)
-        self._writes.control(value, who, self.reply)
         if self._is_paused:
             self._report()  # What stands by comes back, and demands are void.
         else:
             self._hint()
-        return NO_REPLY
+
+    @handles(LaneStanding)
+    def standing(self, message: LaneStanding) -> None:
+        """Go by what the lane has over all nodes, and take what nobody has."""
+        self._book.live = sum(message.depth.values())
+        self._book.scheduled = message.depth.get("scheduled", 0)
+        if message.has_unclaimed_timers:
+            self._timers.look_again()
+        self._supply.look_for(message.unclaimed)
 
     @handles(Snapshot)
     def snapshot(self, _message: Snapshot) -> LaneSnapshot:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from clarion.actors.membership_messages import NodesChanged
 from clarion.actors.messages import Internal, Snapshot
 from clarion.actors.redrive_messages import RedriverSnapshot, StartRedrive, StopRedrive, TakeBack
 from clarion.actors.runtime import NO_REPLY, Actor, Ref, handles
@@ -124,6 +125,11 @@ class Redriver(Actor):
     @handles(_Look)
     def look_again(self, _message: _Look) -> None:
         """Read the table after it could not be read."""
+        self._look()
+
+    @handles(NodesChanged)
+    def take_over(self, _message: NodesChanged) -> None:
+        """Go on with what ran on a node that is gone."""
         self._look()
 
     def _look(self) -> None:

@@ -211,6 +211,8 @@ class Job:
     reference: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     correlation_id: str = ""
+    is_ours: bool = True
+    """Whether this node has it; one that its lane has no room for is left to whoever has."""
 
     @property
     def status(self) -> Status:

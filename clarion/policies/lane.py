@@ -254,6 +254,15 @@ class Lane:
 
     # --- the rows behind the heads -----------------------------------------------------------
 
+    def keeps(self, job: Job, n_coming: int) -> bool:
+        """Whether memory has room for a new job, beside `n_coming` that are on their way."""
+        row = self._heads[job.priority].row_of(job)
+        return (job.vt, job.id) <= row.edge and len(row.jobs) + n_coming < self._capacity
+
+    def has_room(self, priority: int) -> bool:
+        """Whether the head of a priority is half empty."""
+        return len(self._heads[Priority(priority)].fresh.jobs) <= self._capacity // 2
+
     def refill_wanted(self) -> list[Priority]:
         """Return the priorities with a row that is half empty while the disk has more of it."""
         half = self._capacity // 2

@@ -78,6 +78,10 @@ class LaneBook:
             self.scheduled += job.state is JobState.SCHEDULED
             if job.id in self:
                 continue  # A refill saw its row first.
+            if not job.is_ours:
+                if job.due_at is not None:
+                    self.timers.leave(job.due_at)
+                continue
             if job.state is JobState.READY:
                 self.line.admit(job)
             else:
@@ -86,6 +90,10 @@ class LaneBook:
     def promote(self, jobs: Sequence[Job]) -> None:
         """Note jobs whose timer is over, on its way to the disk."""
         self._promoting.update((job.id, job) for job in jobs)
+
+    def vanished(self, job_id: str) -> None:
+        """Drop a job whose timer is over, and that ended on the disk before."""
+        self._promoting.pop(job_id, None)
 
     def promoted(self, job: Job) -> None:
         """Let in a job whose timer is over, on the disk too."""
@@ -163,8 +171,10 @@ class LaneBook:
         job.bugs = again.bugs
         if again.due_at is None:
             self.line.push(job)
-        else:
+        elif job.is_ours:
             self.timers.add(job)
+        else:
+            self.timers.leave(again.due_at)
 
     def disinherit(self, job_id: str) -> bool:
         """Say, once, whether the call that ended was a forerunner's."""

@@ -39,7 +39,7 @@ class TimerHeap:
         """Take in what the disk has until `horizon_at`."""
         self.horizon_at = horizon_at
         if next_unknown_at is not None:
-            self._leave(next_unknown_at)
+            self.leave(next_unknown_at)
         for job in jobs:
             self._push(job)
         self._trim()
@@ -47,12 +47,19 @@ class TimerHeap:
     def add(self, job: Job) -> None:
         """Take in a new timer, or only remember when it will have to be loaded."""
         assert job.due_at is not None
-        unknown_at = self.next_unknown_at
-        if job.due_at > self.horizon_at or (unknown_at is not None and job.due_at >= unknown_at):
-            self._leave(job.due_at)
-        else:
+        if self._knows(job.due_at):
             self._push(job)
             self._trim()
+        else:
+            self.leave(job.due_at)
+
+    def keeps(self, due_at: float) -> bool:
+        """Whether memory has room for a new timer of then."""
+        return self._knows(due_at) and len(self._jobs) < self._limit
+
+    def _knows(self, due_at: float) -> bool:
+        unknown_at = self.next_unknown_at
+        return due_at <= self.horizon_at and (unknown_at is None or due_at < unknown_at)
 
     def _push(self, job: Job) -> None:
         if job.id not in self._jobs:
@@ -64,9 +71,10 @@ class TimerHeap:
         while len(self._line) > self._limit:
             due_at, job_id = self._line.pop()
             del self._jobs[job_id]
-            self._leave(due_at)
+            self.leave(due_at)
 
-    def _leave(self, due_at: float) -> None:
+    def leave(self, due_at: float) -> None:
+        """Remember when a timer that only the disk knows will have to be loaded."""
         # What was noted while the disk was being asked may be news to what it answered.
         known_at = self.next_unknown_at
         self.next_unknown_at = due_at if known_at is None else min(known_at, due_at)
@@ -79,7 +87,7 @@ class TimerHeap:
                 self._jobs[job_id] = job.due_at, job
         self._line = sorted((due_at, job_id) for job_id, (due_at, _) in self._jobs.items())
         self.horizon_at -= by_s
-        self._leave(now)
+        self.leave(now)
 
     def discard(self, job_id: str) -> Job | None:
         """Forget a timer and return it; None for one that memory does not have."""

@@ -6,9 +6,10 @@ PostgreSQL's driver is imported only where it is wanted: it comes with an extra.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -39,16 +40,27 @@ def name_of(url: str) -> str:
     return url.removeprefix(SQLITE)
 
 
-def open_store(url: str, *, node: str = "local", now: Callable[[], float] = _CLOCK.now) -> Store:
-    """Return the (unopened) store of a URL. Raises SettingsError where it names none."""
+def open_store(
+    url: str,
+    *,
+    node: str = "local",
+    now: Callable[[], float] = _CLOCK.now,
+    lease_s: float = 30.0,
+    about: Mapping[str, Any] | None = None,
+) -> Store:
+    """Return the (unopened) store of a URL. Raises SettingsError where it names none.
+
+    Where several nodes share it, `node` is the name of this one, `lease_s` how long it is believed
+    to be alive after its last sign, and `about` what people want to know of it.
+    """
     fault = url_fault(url)
     if fault is not None:
         raise SettingsError([Fault(fault, "storage.url")])
     if is_postgresql(url):
         from clarion.storage.postgresql_store import PostgresqlStore
 
-        return PostgresqlStore(url, node=node, now=now)
-    return SqliteStore(url.removeprefix(SQLITE), node=node, now=now)
+        return PostgresqlStore(url, node=node, now=now, lease_s=lease_s, about=about)
+    return SqliteStore(url.removeprefix(SQLITE), now=now)
 
 
 async def open_patiently(

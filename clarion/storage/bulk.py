@@ -116,8 +116,11 @@ CALLED_JOBS = Bulk(
     # As one text: each row of an answer would let go of the interpreter, too.
     lambda rows: f"SELECT json_group_array(json_array({_CALLED})) {_of_calls(rows)}",
     "text", "integer",
+    # Locked until they are deleted: another node may be about to cancel one.
     in_postgresql=lambda rows: (
-        f"SELECT coalesce(json_agg(json_build_array({_CALLED})), '[]')::text {_of_calls(rows)}"
+        "SELECT coalesce(json_agg(called.found), '[]')::text"
+        f" FROM (SELECT json_build_array({_CALLED}) AS found {_of_calls(rows)} FOR UPDATE OF jobs)"
+        " AS called"
     ),
 )  # fmt: skip
 """id, number -> id, number, and what a deleted job leaves to say (`ending.ENDED_JOB`)."""

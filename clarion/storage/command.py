@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from clarion.domain.notification import Call, Content, Draft, Job, JobState, ProviderCall, Status
+from clarion.domain.notification import Call, Draft, Job, JobState, ProviderCall, Status
 from clarion.domain.receipt import Receipt
 from clarion.domain.value import value_class
 
@@ -120,7 +120,7 @@ class Defer(Command):
 
     Where id and call match and the row is sending: clear `sending`, write the job's progress
     (state READY, or TIMED with `due_at`; tried, attempt, flags, waiting), insert `record` if there
-    is one (none for a refusal or a recall). Result: bool.
+    is one (none for a refusal or a recall). Result: `Deferred`; None where no row matched.
     """
 
     is_owed: ClassVar[bool] = True
@@ -138,10 +138,20 @@ class Defer(Command):
     probes: int = 0
     bugs: int = 0
     record: ProviderCall | None = None
+    is_ours: bool = True
+    """Whether this node keeps it in memory; else any node may take it."""
 
     def without_story(self) -> Defer | None:
         """Leave out what is told of the call: else the job would never go on."""
         return None if self.record is None else replace(self, record=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """A job goes on."""
+
+    is_cancel_requested: bool
+    """Asked for while the call was out, on whatever node."""
 
 
 @dataclass(slots=True, eq=False)
@@ -301,9 +311,9 @@ class LoadedLane:
 
 @dataclass(slots=True, eq=False)
 class Refill(Command):
-    """More ready jobs of one priority, behind `after` in (vt, id) order.
+    """More ready jobs of one priority: this node's behind `after` in (vt, id) order, and nobody's.
 
-    Result: `(jobs, is_spilled, ended)`; `ended` has an `EndedRow` for each that is poison.
+    Result: `RefilledRows`.
     """
 
     priority: int
@@ -311,9 +321,24 @@ class Refill(Command):
     limit: int
 
 
+@dataclass(frozen=True, slots=True)
+class RefilledRows:
+    """What a `Refill` found."""
+
+    jobs: list[Job]
+    """Behind `after`, in order."""
+    is_spilled: bool
+    """Whether more of them are left."""
+    claimed: list[Job] = field(default_factory=list)
+    """Those that nobody had: they are this node's now, wherever in the order they stand."""
+    is_more_unclaimed: bool = False
+    ended: list[EndedRow] = field(default_factory=list)
+    """Those that are poison."""
+
+
 @dataclass(slots=True, eq=False)
 class LoadTimers(Command):
-    """TIMED and SCHEDULED jobs due until `until`.
+    """TIMED and SCHEDULED jobs due until `until`: this node's, and nobody's, which become its own.
 
     Result: `(jobs, next_timer_at, ended)`; `ended` has an `EndedRow` for each that is poison.
     """
@@ -367,11 +392,3 @@ class Discard(Command):
 
     id: str
     now: float
-
-
-__all__ = [
-    "Accept", "AcceptedRow", "BringForward", "Call", "Cancel", "CancelResult", "Command",
-    "ConflictRow", "Content", "Defer", "Discard", "EndedRow", "Expire", "Intend", "Load",
-    "LoadTimers", "LoadedLane", "Promote", "ProviderCall", "Purge", "PurgedRows", "Receive",
-    "Received", "Refill", "ReplayedRow", "SetControl", "Settle", "Sweep",
-]  # fmt: skip

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, bindparam, case, delete, or_, select, upda
 from clarion.domain.notification import Call, JobState, ProviderCall, Reason, Status
 from clarion.domain.outcome import Outcome
 from clarion.storage.bulk import CALLED_JOBS, DELETE_JOBS, INSERT_CALLS, INTEND
-from clarion.storage.command import Defer, Intend, Settle
+from clarion.storage.command import Defer, Deferred, Intend, Settle
 from clarion.storage.ending import END_WAITING_JOB, ENDED_JOB, End, close
 from clarion.storage.row import call_row, tried_text
 from clarion.storage.schema import jobs, receipts
@@ -26,7 +26,7 @@ from clarion.storage.statement import (
     Statement,
     prepare,
 )
-from clarion.storage.transaction import Transaction
+from clarion.storage.transaction import NOBODY, Transaction
 
 _job = jobs.c
 
@@ -71,17 +71,18 @@ END_CALLED_JOB = prepare(
 
 _PROGRESS = (
     "state", "due_at", "tried", "attempt", "waiting", "is_doubtful", "is_walk_unknown",
-    "is_walk_burning", "probes", "bugs",
+    "is_walk_burning", "probes", "bugs", "node",
 )  # fmt: skip
 DEFER = prepare(
     update(jobs)
     .where(_job.id == bindparam("job_id"), _job.call == bindparam("number"), _job.state == SENDING)
-    .values(sending=NULL, sending_since=NULL, **{name: bindparam(name) for name in _PROGRESS}),
+    .values(sending=NULL, sending_since=NULL, **{name: bindparam(name) for name in _PROGRESS})
+    .returning(_job.cancel_requested),
     "job_id",
     "number",
     *_PROGRESS,
 )
-"""id, number, then `_PROGRESS`."""
+"""id, number, then `_PROGRESS` -> cancel_requested."""
 
 FIND_MOVE = prepare(
     select(receipts.c.moved_to)
@@ -174,7 +175,7 @@ def _is_attempt(command: Settle) -> bool:
     return is_burnt or command.reason == Reason.EXHAUSTED
 
 
-def defer(tx: Transaction, command: Defer) -> bool:
+def defer(tx: Transaction, command: Defer) -> Deferred | None:
     """Let the job go on if this call is the one that is out; see `Defer`."""
     if command.job.id in tx.unwritten_jobs:
         tx.write_rows()
@@ -183,14 +184,16 @@ def defer(tx: Transaction, command: Defer) -> bool:
         command.job.id, command.number, state, command.due_at, tried_text(command.tried),
         command.attempt, command.waiting, command.is_doubtful, command.is_walk_unknown,
         command.is_walk_burning, command.probes, command.bugs,
+        tx.node if command.is_ours else NOBODY,
     )  # fmt: skip
-    if not tx.execute(DEFER, values).rowcount:
+    row = tx.execute(DEFER, values).fetchone()
+    if row is None:
         _note_ended(tx, command.record)
-        return False
+        return None
     if command.record is not None:
         tx.write_later(INSERT_CALLS, call_row(command.record))
     tx.move(command.job.channel, Status.SENDING, Status.QUEUED)
-    return True
+    return Deferred(is_cancel_requested=bool(row[0]))
 
 
 def _note_ended(tx: Transaction, record: ProviderCall | None) -> None:

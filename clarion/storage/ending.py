@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, delete, select, text, update
+from sqlalchemy import bindparam, delete, or_, select, text, update
 
 from clarion.domain.notification import JobState, ProviderCall, Reason, Status
 from clarion.domain.outcome import Outcome
@@ -14,7 +14,7 @@ from clarion.storage.command import Cancel, CancelResult, Discard, EndedRow, Exp
 from clarion.storage.database import Row
 from clarion.storage.row import call_row, counted_as, state_of
 from clarion.storage.schema import jobs, notifications
-from clarion.storage.statement import ONE, SENDING, ZERO, prepare
+from clarion.storage.statement import ONE, SENDING, ZERO, literal, prepare
 from clarion.storage.transaction import Transaction
 
 _job = jobs.c
@@ -32,8 +32,10 @@ END_WAITING_JOB = prepare(
 END_JOB = prepare(delete(jobs).where(_job.id == bindparam("id")).returning(*ENDED_JOB), "id")
 """id -> `ENDED_JOB`."""
 
-FIND_JOB = prepare(select(_job.state, _job.is_doubtful).where(_job.id == bindparam("id")), "id")
-"""id -> state, is_doubtful."""
+FIND_JOB = prepare(
+    select(_job.state, _job.is_doubtful).where(_job.id == bindparam("id")).with_for_update(), "id"
+)
+"""id -> state, is_doubtful; nobody else changes it before the commit."""
 
 FIND_CALL_OUT = prepare(
     select(_job.call, _job.sending, _job.sending_since).where(
@@ -51,6 +53,9 @@ REQUEST_CANCEL = prepare(
 )
 """id."""
 
+# Another node has its own in memory, and ends them itself.
+_IS_NO_OTHERS = or_(_job.node == bindparam("node"), _job.node == literal("''"))
+
 FIND_EXPIRED_BY_CHOICE = prepare(
     select(_job.id, _job.is_doubtful)
     .where(
@@ -58,14 +63,17 @@ FIND_EXPIRED_BY_CHOICE = prepare(
         _job.channel == bindparam("channel"),
         _job.expires_at <= bindparam("now"),
         _job.state != SENDING,
+        _IS_NO_OTHERS,
     )
     .order_by(_job.expires_at)
-    .limit(bindparam("limit")),
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True),
     "channel",
     "now",
+    "node",
     "limit",
 )
-"""channel, now, limit -> id, is_doubtful."""
+"""channel, now, node, limit -> id, is_doubtful."""
 
 FIND_EXPIRED_BY_DEFAULT = prepare(
     select(_job.id, _job.is_doubtful)
@@ -76,15 +84,18 @@ FIND_EXPIRED_BY_DEFAULT = prepare(
         _job.channel == bindparam("channel"),
         _job.expires_at <= bindparam("now"),
         _job.state != SENDING,
+        _IS_NO_OTHERS,
     )
     .order_by(_job.id)
-    .limit(bindparam("limit")),
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True),
     "channel",
     "now",
+    "node",
     "floor_id",
     "limit",
 )
-"""channel, now, floor id, limit -> id, is_doubtful."""
+"""channel, now, node, floor id, limit -> id, is_doubtful."""
 
 
 @value_class
@@ -146,10 +157,10 @@ def end_job(tx: Transaction, id: str, end: End) -> EndedRow:
 def expire(tx: Transaction, command: Expire) -> list[EndedRow]:
     """End waiting jobs whose time is over; see `Expire`."""
     channel, now = command.channel, command.now
-    rows = tx.execute(FIND_EXPIRED_BY_CHOICE, (channel, now, command.limit)).fetchall()
+    rows = tx.fetch(FIND_EXPIRED_BY_CHOICE, (channel, now, tx.node, command.limit))
     floor = floor_id(max(0.0, now - command.default_expires_after_s))
     left = command.limit - len(rows)
-    rows += tx.execute(FIND_EXPIRED_BY_DEFAULT, (channel, now, floor, left)).fetchall()
+    rows += tx.fetch(FIND_EXPIRED_BY_DEFAULT, (channel, now, tx.node, floor, left))
     ended: list[EndedRow] = []
     for id, is_doubtful in rows:
         status = Status.UNKNOWN if is_doubtful else Status.EXPIRED

@@ -49,6 +49,8 @@ _OF_POSTGRESQL = {
     "XX001": "the database is damaged",
     "XX002": "an index of the database is damaged",
 }
+_OF_COLLISION = frozenset({"40001", "40P01"})
+"""Two transactions were in each other's way, and this one was undone."""
 _OF_ONE_VALUE = "54"
 """The class of codes that say that what one command brings is too large: the server is well."""
 
@@ -80,6 +82,11 @@ def _of_postgresql(error: BaseException) -> str | None:
         what = "refuses the session" if "FATAL:" in told else "cannot be reached"
         return f"the database server {what} ({told})"
     return known
+
+
+def is_collision(error: BaseException) -> bool:
+    """Say whether the same transaction, begun again, may well succeed at once."""
+    return getattr(error, "sqlstate", None) in _OF_COLLISION
 
 
 def too_slow(timeout_s: float) -> str:

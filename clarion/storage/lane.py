@@ -1,14 +1,19 @@
 """What a Queue reads, in the order of its writes: its lane, more of its head, its next timers.
 
+A Queue reads the jobs of its node. Where several nodes share the store there are jobs that nobody
+has; who reads more of its head, or its next timers, takes some of them, and passes by those that
+another one is just taking.
+
 Rows that cannot be decoded are ended here, in the same transaction, so that they stop no lane;
 while the disk takes no writes they are passed over and ended by a later load.
 """
 
 from __future__ import annotations
 
+import json
 import math
 
-from sqlalchemy import bindparam, func, select, text, tuple_, update
+from sqlalchemy import Select, bindparam, func, select, text, tuple_, update
 
 from clarion.domain.notification import Job, Priority, Status
 from clarion.storage import schema
@@ -20,6 +25,7 @@ from clarion.storage.command import (
     LoadTimers,
     Promote,
     Refill,
+    RefilledRows,
 )
 from clarion.storage.database import Row
 from clarion.storage.ending import end_as_poison
@@ -32,6 +38,8 @@ from clarion.storage.statement import (
     TIMED,
     Statement,
     greatest,
+    listed,
+    literal,
     prepare,
     total,
 )
@@ -57,6 +65,7 @@ LOAD_READY = prepare(
     _loaded.where(
         _job.channel == bindparam("channel"),
         _job.priority == bindparam("priority"),
+        _job.node == bindparam("node"),
         text(schema.IS_READY),
         tuple_(_job.vt, _job.id) > tuple_(bindparam("vt"), bindparam("id")),
     )
@@ -64,42 +73,104 @@ LOAD_READY = prepare(
     .limit(bindparam("limit")),
     "channel",
     "priority",
+    "node",
     "vt",
     "id",
     "limit",
 )
-"""channel, priority, stamp and id to start behind, limit -> `LOADED`."""
+"""channel, priority, node, stamp and id to start behind, limit -> `LOADED`."""
 
 LOAD_SENDING = prepare(
-    _loaded.where(_job.channel == bindparam("channel"), text(schema.IS_SENDING)).order_by(_job.id),
+    _loaded.where(
+        _job.channel == bindparam("channel"),
+        _job.node == bindparam("node"),
+        text(schema.IS_SENDING),
+    ).order_by(_job.id),
     "channel",
+    "node",
 )
-"""channel -> `LOADED`."""
+"""channel, node -> `LOADED`."""
 
 LOAD_TIMED = prepare(
     _loaded.where(
         _job.channel == bindparam("channel"),
+        _job.node == bindparam("node"),
         text(schema.IS_TIMED),
         _job.due_at <= bindparam("until"),
     )
     .order_by(_job.due_at, _job.id)
     .limit(bindparam("limit")),
     "channel",
+    "node",
     "until",
     "limit",
 )
-"""channel, until, limit -> `LOADED`."""
+"""channel, node, until, limit -> `LOADED`."""
 
 NEXT_TIMER = prepare(
     select(_job.due_at)
-    .where(_job.channel == bindparam("channel"), text(schema.IS_TIMED))
+    .where(
+        _job.channel == bindparam("channel"),
+        _job.node == bindparam("node"),
+        text(schema.IS_TIMED),
+    )
     .order_by(_job.due_at, _job.id)
     .limit(1)
     .offset(bindparam("loaded")),
     "channel",
+    "node",
     "loaded",
 )
-"""channel, how many come before -> due_at."""
+"""channel, node, how many come before -> due_at."""
+
+
+def _claim(unclaimed: Select[tuple[str]], *names: str) -> Statement:
+    """Take some of the jobs that nobody has; those that another node is taking are passed by."""
+    found = unclaimed.limit(bindparam("limit")).with_for_update(skip_locked=True)
+    return prepare(
+        update(jobs)
+        # As an array it is looked up once, and whoever plans it expects few.
+        .where(_job.id == func.any(func.array(found.scalar_subquery())))
+        .values(node=bindparam("taker"))
+        .returning(_job.id),
+        "taker",
+        *names,
+        "limit",
+    )
+
+
+CLAIM_READY = _claim(
+    select(_job.id)
+    .where(
+        _job.channel == bindparam("channel"),
+        _job.priority == bindparam("priority"),
+        _job.node == literal("''"),
+        text(schema.IS_READY),
+    )
+    .order_by(_job.vt, _job.id),
+    "channel",
+    "priority",
+)
+"""node, channel, priority, limit -> id."""
+
+CLAIM_TIMED = _claim(
+    select(_job.id)
+    .where(
+        _job.channel == bindparam("channel"),
+        _job.node == literal("''"),
+        text(schema.IS_TIMED),
+        _job.due_at <= bindparam("until"),
+    )
+    .order_by(_job.due_at, _job.id),
+    "channel",
+    "until",
+)
+"""node, channel, until, limit -> id."""
+
+LOAD_CLAIMED = prepare(
+    _loaded.where(listed(_job.id, bindparam("ids"))).order_by(_job.vt, _job.id), "ids"
+)
+"""A JSON array of ids -> `LOADED`."""
 
 COUNT_TIMED = prepare(
     select(func.count()).where(_job.channel == bindparam("channel"), text(schema.IS_TIMED)),
@@ -108,9 +179,9 @@ COUNT_TIMED = prepare(
 """channel -> how many rows are TIMED or SCHEDULED."""
 
 LOAD_FLOWS = prepare(
-    select(flows.c.priority, flows.c.flow, flows.c.last_vt).where(
-        flows.c.channel == bindparam("channel")
-    ),
+    select(flows.c.priority, flows.c.flow, func.max(flows.c.last_vt))
+    .where(flows.c.channel == bindparam("channel"))
+    .group_by(flows.c.priority, flows.c.flow),
     "channel",
 )
 """channel -> priority, flow, last_vt."""
@@ -151,16 +222,18 @@ BRING_FORWARD = prepare(
     update(jobs)
     .where(
         _job.channel == bindparam("lane"),
+        _job.node == bindparam("owner"),
         text(schema.IS_TIMED),
         _job.due_at > bindparam("now"),
         _job.state == TIMED,
     )
     .values(due_at=greatest(_job.due_at - bindparam("by"), bindparam("now"))),
     "lane",
+    "owner",
     "now",
     "by",
 )
-"""channel, now, seconds."""
+"""channel, node, now, seconds."""
 
 _LIVE_STATUSES = (Status.SCHEDULED, Status.QUEUED, Status.SENDING)
 
@@ -180,7 +253,9 @@ def promote(tx: Transaction, command: Promote) -> list[Job]:
 
 def bring_forward(tx: Transaction, command: BringForward) -> int:
     """Let retries fall due earlier; see `BringForward`."""
-    return tx.execute(BRING_FORWARD, (command.channel, command.now, command.by_s)).rowcount
+    # Jobs that nobody has may have been put off by a node whose clock was right.
+    values = (command.channel, tx.node, command.now, command.by_s)
+    return tx.execute(BRING_FORWARD, values).rowcount
 
 
 def load(tx: Transaction, command: Load) -> LoadedLane:
@@ -194,7 +269,7 @@ def load(tx: Transaction, command: Load) -> LoadedLane:
         rows, is_more = _ready_rows(tx, channel, priority, None, command.head)
         ready[priority] = _read(tx, rows, ended)
         is_spilled[priority] = is_more
-    sending = _read(tx, tx.fetch(LOAD_SENDING, (channel,)), ended)
+    sending = _read(tx, tx.fetch(LOAD_SENDING, (channel, tx.node)), ended)
     timed, next_timer_at = _timers(tx, channel, command.timers_until, command.timers, ended)
     tx.flush()
     depth = _depth(tx, channel)
@@ -213,11 +288,22 @@ def load(tx: Transaction, command: Load) -> LoadedLane:
     )
 
 
-def refill(tx: Transaction, command: Refill) -> tuple[list[Job], bool, list[EndedRow]]:
+def refill(tx: Transaction, command: Refill) -> RefilledRows:
     """Read more ready jobs of one priority, and whether more are left; see `Refill`."""
     ended: list[EndedRow] = []
-    rows, is_more = _ready_rows(tx, command.channel, command.priority, command.after, command.limit)
-    return _read(tx, rows, ended), is_more, ended
+    channel, priority, limit = command.channel, command.priority, command.limit
+    claimed: list[Row] = []
+    if tx.is_shared and not tx.is_read_only:
+        found = tx.fetch(CLAIM_READY, (tx.node, channel, priority, limit))
+        claimed = tx.fetch(LOAD_CLAIMED, (json.dumps([id for (id,) in found]),)) if found else []
+    rows, is_more = _ready_rows(tx, channel, priority, command.after, limit)
+    return RefilledRows(
+        jobs=_read(tx, rows, ended),
+        is_spilled=is_more,
+        claimed=_read(tx, claimed, ended),
+        is_more_unclaimed=len(claimed) == limit,
+        ended=ended,
+    )
 
 
 def load_timers(
@@ -233,16 +319,24 @@ def _ready_rows(
     tx: Transaction, channel: str, priority: int, after: tuple[float, str] | None, limit: int
 ) -> tuple[list[Row], bool]:
     vt, id = after or (-math.inf, "")
-    rows = tx.fetch(LOAD_READY, (channel, priority, vt, id, limit + 1))
+    if vt == math.inf:
+        return [], False
+    rows = tx.fetch(LOAD_READY, (channel, priority, tx.node, vt, id, limit + 1))
     return rows[:limit], len(rows) > limit
 
 
 def _timers(
     tx: Transaction, channel: str, until: float, limit: int, ended: list[EndedRow]
 ) -> tuple[list[Job], float | None]:
-    rows = tx.fetch(LOAD_TIMED, (channel, until, limit))
-    next_row = tx.execute(NEXT_TIMER, (channel, len(rows))).fetchone()
-    return _read(tx, rows, ended), None if next_row is None else next_row[0]
+    if tx.is_shared and not tx.is_read_only:
+        tx.execute(CLAIM_TIMED, (tx.node, channel, until, limit))
+    rows = tx.fetch(LOAD_TIMED, (channel, tx.node, until, limit))
+    found = [
+        tx.execute(NEXT_TIMER, (channel, node, len(rows) if node == tx.node else 0)).fetchone()
+        for node in tx.may_have
+    ]
+    next_at = min((due_at for (due_at,) in filter(None, found)), default=None)
+    return _read(tx, rows, ended), next_at
 
 
 def _read(tx: Transaction, rows: list[Row], ended: list[EndedRow]) -> list[Job]:

@@ -35,14 +35,15 @@ _PATIENCE = {
 """What libpq is told where the URL says nothing else; the last one in milliseconds."""
 STATEMENT_TIMEOUT_MS = 30_000
 """A statement of ours takes milliseconds; one that takes this long meets a lock."""
-LOCK_TIMEOUT_MS = 2_000
-"""Nobody else writes, so a lock is somebody's who repairs by hand."""
-IDLE_TIMEOUT_MS = 60_000
-"""A transaction that nobody goes on with would keep dead rows alive."""
+LOCK_TIMEOUT_MS = 10_000
+"""Other nodes keep a lock for milliseconds: this one is somebody's who repairs by hand."""
+IDLE_TIMEOUT_MS = 5_000
+"""A process that stands still in the middle of a transaction keeps its locks no longer, so that
+those who wait for them do so in vain only if it is not that."""
 PREPARED = 512
 """Statements that a connection keeps prepared: more than there are."""
 LOCK = 0x636C6172
-"""The first key of our advisory locks ("clar"); the second one is the schema."""
+"""The first key of the locks of a schema ("clar"), which is the second one."""
 
 _SETTINGS = {
     "statement_timeout": str(STATEMENT_TIMEOUT_MS),

@@ -1,14 +1,18 @@
-"""The store in PostgreSQL, which one process writes to at a time.
+"""The store in PostgreSQL, which several nodes share.
 
-The session that writes holds an advisory lock, so that nothing is written by a process that has
-lost it: whoever loses the session loses the lock, and writes again only once both are back. A
-commit whose answer is lost with the session is looked up by a mark that it leaves.
+The session that writes for a node holds an advisory lock of the node's name, so that two processes
+never write as one: whoever loses the session loses the lock, and writes again only once both are
+back. Each transaction that writes leaves a mark in the node's own row. By it a commit is looked up
+whose answer was lost; and where the row is gone, or another process's, nothing can be committed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import psycopg
 import structlog
@@ -16,17 +20,21 @@ from sqlalchemy import bindparam, delete, select
 
 from clarion.errors import ClarionError, StorageUnavailable, StoreLocked, StoreTaken
 from clarion.policies.clock import SystemClock
+from clarion.storage.membership import NEWS, NODE_LOCK, RENEW, SCHEMA, node_key
 from clarion.storage.postgresql import (
     LOCK,
+    LOCK_TIMEOUT_MS,
     PostgresqlConnection,
     connect,
     migrate,
     shown,
     unavailable,
 )
+from clarion.storage.postgresql_listener import PostgresqlListener
 from clarion.storage.schema import nodes
 from clarion.storage.statement import prepare, replace_row, verbatim
 from clarion.storage.store import Store
+from clarion.storage.transaction import NOBODY
 
 log = structlog.get_logger(__name__)
 
@@ -34,17 +42,15 @@ _CLOCK = SystemClock()
 
 APPLICATION = "clarion writer"
 
-# Not simply the current schema: one that is put before it later has other locks, and no tables.
-KEY = """\
-hashtext(coalesce((SELECT nspname::text FROM pg_class AS found
-    JOIN pg_namespace AS space ON space.oid = found.relnamespace
-    WHERE found.oid = to_regclass('alembic_version')), current_schema()))"""
-"""The second key of the lock: the schema in which the tables are, or will be."""
-TAKE_LOCK = f"SELECT pg_advisory_lock({LOCK}, {KEY})"
+KEY = node_key("$1::text")
+TAKE_LOCK = f"SELECT pg_advisory_lock({NODE_LOCK}, {KEY})"
+"""node."""
+SHUT_OUT_ALONE = f"SELECT pg_advisory_lock_shared({LOCK}, hashtext({SCHEMA}))"
+"""Releases that wrote alone hold this lock as their own."""
 FIND_OWNER = f"""\
 SELECT coalesce(client_addr::text, 'this host'), backend_start::timestamp(0)::text
 FROM pg_locks JOIN pg_stat_activity USING (pid)
-WHERE locktype = 'advisory' AND classid = {LOCK} AND objid = {KEY}::oid
+WHERE locktype = 'advisory' AND classid = {NODE_LOCK} AND objid = {KEY}::oid
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND granted
 LIMIT 1"""
@@ -57,12 +63,18 @@ FIND_NODE = prepare(
 """node -> incarnation, last_commit."""
 MARK = verbatim(
     "UPDATE nodes SET last_commit = $1"
-    " WHERE node = $2 AND pg_current_xact_id_if_assigned() IS NOT NULL"
+    " WHERE node = $2 AND incarnation = $3 AND pg_current_xact_id_if_assigned() IS NOT NULL"
 )
-"""mark, node; only of a transaction that writes anyway."""
+"""mark, node, incarnation; only of a transaction that writes anyway."""
+HAS_WRITTEN = verbatim("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
 REMOVE = prepare(delete(nodes).where(nodes.c.node == bindparam("node")), "node")
-NOBODY = ""
-"""The node of a row that is written to try whether rows can be, and removed at once."""
+TELL = verbatim(f"SELECT pg_notify({NEWS}, $1)")
+"""Who tells it, and news."""
+TELL_EVERY_S = 0.05
+"""The same news at most so often: a commit that tells some waits for all others that do."""
+LOCK_PATIENCE_MS = 2_000
+"""For a process that died a moment ago, whose session the server still has."""
+SET_LOCK_TIMEOUT = "SELECT set_config('lock_timeout', $1, false)"
 
 LEAST_VERSION = 13
 """The first one that knows `pg_current_xact_id`."""
@@ -71,15 +83,31 @@ ENCODING = "UTF8"
 
 
 class PostgresqlStore(Store):
-    """One database (or schema of it) and the session that writes to it."""
+    """One database (or schema of it) and the session that writes to it for a node.
+
+    `lease_s` is how long the node is believed to be alive after it renewed its lease; `about` is
+    what people want to know of it.
+    """
 
     patience_s = 60.0
+    is_shared = True
 
     def __init__(
-        self, url: str, *, node: str = "local", now: Callable[[], float] = _CLOCK.now
+        self,
+        url: str,
+        *,
+        node: str = "local",
+        now: Callable[[], float] = _CLOCK.now,
+        monotonic: Callable[[], float] = _CLOCK.monotonic,
+        lease_s: float = 30.0,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(node=node, now=now)
         self._url = url
+        self._monotonic = monotonic
+        self._lease_s = lease_s
+        self._about = json.dumps(about or {})
+        self._told_at: dict[str, float] = {}
         self._connection: PostgresqlConnection | None = None
         self._incarnation = ""
         """What the database knows this process by, among all that ever had it."""
@@ -136,7 +164,7 @@ class PostgresqlStore(Store):
             )
 
     def close(self) -> None:
-        """End the session, and with it the lock."""
+        """End the session, and with it the locks."""
         if self._connection is not None:
             self._connection.close()
         self._connection = self._transaction = None
@@ -163,7 +191,10 @@ class PostgresqlStore(Store):
     def _lock(self, connection: PostgresqlConnection) -> None:
         """Take the lock, or wait a little: a process that died a moment ago may still have it."""
         try:
-            connection.execute(TAKE_LOCK)
+            connection.execute(SET_LOCK_TIMEOUT, (str(LOCK_PATIENCE_MS),))
+            connection.execute(SHUT_OUT_ALONE)
+            connection.execute(TAKE_LOCK, (self._node,))
+            connection.execute(SET_LOCK_TIMEOUT, (str(LOCK_TIMEOUT_MS),))
         except psycopg.errors.LockNotAvailable as error:
             if self._incarnation:
                 self._check_incarnation(connection)
@@ -171,11 +202,16 @@ class PostgresqlStore(Store):
                     "the server still keeps the lock of the session that was lost, or another"
                     " process is about to take over"
                 ) from error
-            found = connection.execute(FIND_OWNER).fetchone()
-            owner = "" if found is None else f" of {found[0]} that connected at {found[1]}"
+            found = connection.execute(FIND_OWNER, (self._node,)).fetchone()
+            if found is None:
+                raise StoreLocked(
+                    f"the database {shown(self._url)} is in use by a process of an older version,"
+                    " which shares it with nobody; stop it first"
+                ) from error
             raise StoreLocked(
-                f"the database {shown(self._url)} is in use by another process{owner};"
-                " stop it first, or give this one another storage.url"
+                f"the database {shown(self._url)} is in use by another process of {found[0]} that"
+                f" connected at {found[1]} as the node {self._node!r}, too; stop it first, or give"
+                " this one another storage.node"
             ) from error
 
     def _enter(self, connection: PostgresqlConnection) -> None:
@@ -183,15 +219,25 @@ class PostgresqlStore(Store):
         found = connection.execute(MAKE_INCARNATION).fetchone()
         assert found is not None
         self._incarnation = found[0]
-        connection.run(ENTER, (self._node, self._incarnation, "", self._now()))
+        connection.execute("BEGIN")
+        now = self._now()
+        connection.run(ENTER, (self._node, self._incarnation, "", now, 0.0, 0.0, self._about))
+        connection.run(RENEW, (self._lease_s, self._node))
+        connection.execute("COMMIT")
 
     def _check_incarnation(self, connection: PostgresqlConnection) -> None:
         found = connection.run(FIND_NODE, (self._node,)).fetchone()
         if found is None or found[0] != self._incarnation:
             raise StoreTaken(
-                f"another process has written to {shown(self._url)} since this one lost its"
-                " connection; restart this one"
+                f"another process has taken over what this one had in {shown(self._url)}, since it"
+                " gave no sign of life; restart this one"
             )
+
+    def listen(self, heard: Callable[[], object]) -> PostgresqlListener:
+        """Hear what other nodes tell; see `Store`."""
+        listener = PostgresqlListener(self._url, self._node, heard)
+        listener.start()
+        return listener
 
     # --- transactions ----------------------------------------------------------------------
 
@@ -224,12 +270,26 @@ class PostgresqlStore(Store):
 
     def end(self) -> None:
         """Mark the transaction, commit, and remember the mark until the answer is there."""
+        connection = self.connection
         self._n += 1
         mark = f"{self._incarnation} {self._n}"
-        if self.connection.run(MARK, (mark, self._node)).rowcount:
+        if connection.run(MARK, (mark, self._node, self._incarnation)).rowcount:
             self._mark = mark
-        self.connection.execute("COMMIT")
+        elif not self.transaction.is_leaving and connection.run(HAS_WRITTEN).fetchone() == (True,):
+            self._check_incarnation(connection)
+        self._announce()
+        connection.execute("COMMIT")
         self._mark = None
+        self.transaction.is_leaving = False
+
+    def _announce(self) -> None:
+        """Tell the other nodes what is news to them, each thing at most so often."""
+        news, now = self.transaction.news, self._monotonic()
+        for each in sorted(news):
+            if now >= self._told_at.get(each, -math.inf) + TELL_EVERY_S:
+                self._told_at[each] = now
+                self.connection.run(TELL, (f"{self._node} {each}",))
+                news.discard(each)
 
     def undo(self) -> None:
         """Roll back, where the session is still there."""
@@ -271,7 +331,7 @@ class PostgresqlStore(Store):
             if self._incarnation:
                 # A standby that was promoted has what others wrote while this session only read.
                 self._check_incarnation(self.connection)
-            self.connection.run(ENTER, (NOBODY, "", "", self._now()))
+            self.connection.run(ENTER, (NOBODY, "", "", self._now(), 0.0, 0.0, "{}"))
             self.connection.run(REMOVE, (NOBODY,))
             self.connection.execute("COMMIT")
         except BaseException:

@@ -25,7 +25,7 @@ from clarion.storage.schema import (
     receipts,
     redrives,
 )
-from clarion.storage.statement import merge_row, prepare
+from clarion.storage.statement import merge_row, prepare, verbatim
 from clarion.storage.transaction import Transaction
 
 _record = notifications.c
@@ -66,12 +66,17 @@ DELETE_REDRIVES = prepare(
 )
 """instant."""
 
+TAKE_TURN = verbatim("SELECT pg_try_advisory_xact_lock(hashtext(current_schema() || ' purge'))")
+"""Whether no other node is at it just now; of a server."""
+
 NOTE_PURGED = merge_row(purged, lambda old, new: {"n": old.n + new.n})
 """channel, status, how many."""
 
 
 def purge(tx: Transaction, command: Purge) -> PurgedRows:
     """Remove some of what is old; see `Purge`."""
+    if tx.is_shared and not tx.fetch(TAKE_TURN)[0][0]:
+        return PurgedRows({}, None)
     tx.execute(PURGE_KEYS, (command.now, PURGED_AT_ONCE))
     if not command.after:
         tx.execute(DELETE_REDRIVES, (command.before,))

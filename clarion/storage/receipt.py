@@ -29,16 +29,25 @@ MAX_KEPT = 1000
 
 _job, _record, _call, _receipt = jobs.c, notifications.c, provider_calls.c, receipts.c
 
-FIND = prepare(
+FIND_JOB = prepare(
     select(
         _record.channel, _record.status, _record.provider, _record.created_at,
         _job.state, _job.call, _job.sending, _job.attempt, _job.is_walk_unknown,
     )
-    .select_from(notifications.outerjoin(jobs, _job.id == _record.id))
-    .where(_record.id == bindparam("id")),
+    .select_from(notifications.join(jobs, _job.id == _record.id))
+    .where(_record.id == bindparam("id"))
+    .with_for_update(of=jobs),
     "id",
 )  # fmt: skip
-"""id -> how it stands; the last five are None once it has ended."""
+"""id -> how one stands that is live; its job stays as it is until the commit."""
+
+FIND_RECORD = prepare(
+    select(_record.channel, _record.status, _record.provider, _record.created_at)
+    .where(_record.id == bindparam("id"))
+    .with_for_update(),
+    "id",
+)
+"""id -> how one stands that has ended; it stays so until the commit."""
 
 FIND_CALLS = prepare(
     select(_call.number, _call.provider, _call.provider_message_id)
@@ -92,6 +101,9 @@ MOVE = prepare(
 """id, status, reason, detail, provider, now."""
 
 
+_ENDED = frozenset(status for status in Status if not status.is_live)
+
+
 @dataclass(frozen=True, slots=True)
 class _Standing:
     """How a notification stands when a receipt comes."""
@@ -139,13 +151,30 @@ def _receive(tx: Transaction, receipt: Receipt, now: float) -> Received:
 
 def _standing(tx: Transaction, id: str) -> _Standing | None:
     """Return how it stands; None where there is none, or its row cannot be read."""
-    rows = tx.fetch(FIND, (id,))
+    row = _find(tx, id)
     calls = [CallPlace(*each) for each in tx.fetch(FIND_CALLS, (id,))]
     try:
-        return _read_standing(rows[0], calls) if rows else None
+        return None if row is None else _read_standing(row, calls)
     except ValueError:
         # A status that there is not. The other receipts of the commit are to be kept.
         return None
+
+
+def _find(tx: Transaction, id: str) -> Row | None:
+    """Return the row of how it stands, which no other node changes before the commit.
+
+    The job before the record, as a settlement takes them: whoever takes them the other way round
+    waits for one that waits for him.
+    """
+    for _ in range(2):
+        live = tx.fetch(FIND_JOB, (id,))
+        if live:
+            return live[0]
+        ended = tx.fetch(FIND_RECORD, (id,))
+        if not ended or ended[0][1] in _ENDED:
+            break
+        # It came back to life between the two looks.
+    return (*ended[0], *[None] * 5) if ended else None
 
 
 def _read_standing(row: Row, calls: list[CallPlace]) -> _Standing:

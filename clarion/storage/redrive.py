@@ -48,9 +48,20 @@ _shown = (
 )  # fmt: skip
 
 FIND_RUNNING = prepare(
-    select(*_shown).where(text(f"redrives.{schema.IS_RUNNING}")).order_by(_part.id, _part.channel)
+    select(*_shown)
+    .where(text(f"redrives.{schema.IS_RUNNING}"), _part.node == bindparam("node"))
+    .order_by(_part.id, _part.channel),
+    "node",
 )
-"""-> the columns that `read_part` takes."""
+"""node -> the columns that `read_part` takes, of those that it drives."""
+
+TAKE_OVER = prepare(
+    update(redrives)
+    .where(text(schema.IS_RUNNING), _part.node == literal("''"))
+    .values(node=bindparam("heir")),
+    "heir",
+)
+"""node; what ran on one that is gone."""
 
 FIND_PART = prepare(
     select(*_shown, _part.cursor_at, _part.cursor_id, _part.last_vt).where(
@@ -147,14 +158,16 @@ def begin(tx: Transaction, command: BeginRedrive) -> None:
                 wanted.since, wanted.until, part.rate, part.state, part.matched, part.moved,
                 part.skipped, *first_place(wanted), 0.0, part.who, part.created_at,
                 part.updated_at, part.ended_at,
-                None if wanted.ids is None else json.dumps(wanted.ids),
+                None if wanted.ids is None else json.dumps(wanted.ids), tx.node,
             ),
         )  # fmt: skip
 
 
 def load_running(tx: Transaction, _command: LoadRedrives) -> list[RedrivePart]:
     """Read the parts that run; see `LoadRedrives`."""
-    return [read_part(row) for row in tx.execute(FIND_RUNNING).fetchall()]
+    if tx.is_shared:
+        tx.execute(TAKE_OVER, (tx.node,))
+    return [read_part(row) for row in tx.fetch(FIND_RUNNING, (tx.node,))]
 
 
 def cancel(tx: Transaction, command: CancelRedrive) -> int:

@@ -93,7 +93,7 @@ def revive(tx: Transaction, id: str, comeback: Return) -> Job | None:
     if not tx.execute(REVIVE[comeback.status], values).rowcount:
         return None
     tx.unwritten_jobs.add(id)
-    tx.write_later(INSERT_JOBS, job_row(job))
+    tx.write_later(INSERT_JOBS, job_row(job, tx.node))
     tx.move(job.channel, comeback.status, Status.QUEUED)
     tx.stamp(job.channel, job.priority, job.flow, job.vt)
     return job

@@ -89,14 +89,14 @@ def _content_text(content: Content) -> str:
     return write_json({name: value for name, value in fields.items() if value is not None})
 
 
-def job_row(job: Job) -> Row:
-    """Return the values of a job, in the order of `schema.jobs`."""
+def job_row(job: Job, node: str) -> Row:
+    """Return the values of a job that `node` has, in the order of `schema.jobs`."""
     return (
         job.id, job.channel, job.priority, job.flow, job.vt, job.state, job.due_at, job.call,
         job.attempt, tried_text(job.tried), job.sending, job.sending_since, job.is_doubtful,
         job.is_walk_unknown, job.is_walk_burning, job.possibly_duplicated, job.cancel_requested,
         job.expires_at, job.is_expiry_explicit, job.delivery, job.probes, job.bugs, job.restarts,
-        job.waiting,
+        job.waiting, node,
     )  # fmt: skip
 
 

@@ -88,10 +88,12 @@ jobs = Table(
     Column("bugs", Integer, nullable=False),
     Column("restarts", Integer, nullable=False),
     Column("waiting", TEXT),
+    Column("node", TEXT, nullable=False, server_default=text("''")),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
-"""The live jobs; `state` is a `domain.notification.JobState`."""
+"""The live jobs; `state` is a `domain.notification.JobState`, `node` who has it in memory or out
+on a call: '' for nobody, so that any node may take it."""
 
 provider_calls = Table(
     "provider_calls",
@@ -139,12 +141,13 @@ flows = Table(
     Column("channel", TEXT, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("flow", TEXT, nullable=False),
+    Column("node", TEXT, nullable=False),
     Column("last_vt", NUMBER, nullable=False),
-    PrimaryKeyConstraint("channel", "priority", "flow"),
+    PrimaryKeyConstraint("channel", "priority", "flow", "node"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
-"""The last fair stamp of each flow."""
+"""The last fair stamp of each flow, by the node that gave it."""
 
 counts = Table(
     "counts",
@@ -167,11 +170,12 @@ controls = Table(
     Column("value", TEXT, nullable=False),
     Column("who", TEXT, nullable=False),
     Column("at", NUMBER, nullable=False),
+    Column("node", TEXT, nullable=False, server_default=text("''")),
     PrimaryKeyConstraint("kind", "name"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
-"""What operators decided: the last word on each lane, provider and breaker."""
+"""What operators decided: the last word on each lane, provider and breaker; `node` heard it."""
 
 idempotency = Table(
     "idempotency",
@@ -211,11 +215,13 @@ redrives = Table(
     Column("updated_at", NUMBER, nullable=False),
     Column("ended_at", NUMBER),
     Column("wanted_ids", TEXT),  # JSON
+    Column("node", TEXT, nullable=False, server_default=text("''")),
     PrimaryKeyConstraint("id", "channel"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
-"""Redrives of dead letters, a row for each lane: what was wanted, how far it got, who asked."""
+"""Redrives of dead letters, a row for each lane: what was wanted, how far it got, who asked.
+`node` drives it; '' for nobody, so that any node may."""
 
 interventions = Table(
     "interventions",
@@ -252,11 +258,15 @@ nodes = Table(
     Column("incarnation", TEXT, nullable=False),
     Column("last_commit", TEXT, nullable=False),
     Column("since", NUMBER, nullable=False),
+    Column("seen_at", NUMBER, nullable=False, server_default=text("0")),
+    Column("lease_until", NUMBER, nullable=False, server_default=text("0")),
+    Column("about", TEXT, nullable=False, server_default=text("'{}'")),  # JSON
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
-"""Who writes to a database that more than one process can reach; each start is an incarnation.
-`last_commit` is the mark of its last transaction that wrote."""
+"""Who writes to a database that several processes share; each start is an incarnation.
+`last_commit` is the mark of its last transaction that wrote, `seen_at` and `lease_until` are
+instants of the server's clock, `about` is what people want to know of it."""
 
 
 def _index(name: str, *columns: Column[Any], where: str | None = None) -> Index:
@@ -278,8 +288,8 @@ HAS_REFERENCE = "reference IS NOT NULL"
 
 _job, _record = jobs.c, notifications.c
 
-_index("jobs_ready", _job.channel, _job.priority, _job.vt, _job.id, where=IS_READY)
-_index("jobs_timed", _job.channel, _job.due_at, _job.id, where=IS_TIMED)
+_index("jobs_ready", _job.channel, _job.priority, _job.node, _job.vt, _job.id, where=IS_READY)
+_index("jobs_timed", _job.channel, _job.node, _job.due_at, _job.id, where=IS_TIMED)
 _index("jobs_sending", _job.channel, where=IS_SENDING)
 _index("jobs_spoilt", _job.id, where=IS_SPOILT)
 _index("jobs_expiry", _job.channel, _job.expires_at, where=IS_EXPIRY_EXPLICIT)

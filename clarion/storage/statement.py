@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     ColumnElement,
     Dialect,
     Executable,
@@ -96,6 +97,25 @@ def _as_max(element: greatest, compiler: SQLCompiler, **options: Any) -> str:
     return f"max({compiler.process(element.clauses, **options)})"
 
 
+class listed(GenericFunction[bool]):  # noqa: N801
+    """Whether a text is among those of a JSON array, which is given as text."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(listed, "sqlite")
+def _in_array(element: listed, compiler: SQLCompiler, **options: Any) -> str:
+    column, texts = (compiler.process(each, **options) for each in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({texts}))"
+
+
+@compiles(listed, "postgresql")
+def _in_json(element: listed, compiler: SQLCompiler, **options: Any) -> str:
+    column, texts = (compiler.process(each, **options) for each in element.clauses)
+    return f"{column} = ANY (ARRAY(SELECT json_array_elements_text(CAST({texts} AS json))))"
+
+
 def total(column: ColumnElement[int]) -> ColumnElement[int]:
     """Return the sum as a whole number, which PostgreSQL would widen to a decimal."""
     return sql_cast(func.sum(column), BigInteger)
@@ -141,19 +161,29 @@ def insert_row(table: Table) -> Statement:
     )
 
 
-def merge_row(table: Table, merge: Callable[[Any, Any], dict[str, Any]]) -> Statement:
+def merge_row(
+    table: Table,
+    merge: Callable[[Any, Any], dict[str, Any]],
+    where: Callable[[Any, Any], Any] = lambda _old, _new: None,
+) -> Statement:
     """Insert a whole row; where its key is there already, set what `merge(old, new)` says.
 
-    The values stand in the order of the table's columns.
+    But only where `where(old, new)` is true. The values stand in the order of the table's columns.
     """
     names = table.c.keys()
     values: dict[str, Any] = {name: bindparam(name) for name in names}
     key = list(table.primary_key.columns)
     row = sqlite.insert(table).values(values)
-    in_sqlite = row.on_conflict_do_update(index_elements=key, set_=merge(table.c, row.excluded))
+    in_sqlite = row.on_conflict_do_update(
+        index_elements=key,
+        set_=merge(table.c, row.excluded),
+        where=where(table.c, row.excluded),
+    )
     other = postgresql.insert(table).values(values)
     in_postgresql = other.on_conflict_do_update(
-        index_elements=key, set_=merge(table.c, other.excluded)
+        index_elements=key,
+        set_=merge(table.c, other.excluded),
+        where=where(table.c, other.excluded),
     )
     return Statement(
         _write(in_sqlite, names, SQLITE, "?"), _write(in_postgresql, names, POSTGRESQL, "$")
@@ -162,5 +192,10 @@ def merge_row(table: Table, merge: Callable[[Any, Any], dict[str, Any]]) -> Stat
 
 def replace_row(table: Table) -> Statement:
     """Insert a whole row in place of any with its key, values in the order of the columns."""
+    return take_row(table, lambda _old, _new: None)
+
+
+def take_row(table: Table, where: Callable[[Any, Any], Any]) -> Statement:
+    """Insert a whole row in place of one with its key for which `where(old, new)` is true."""
     plain = [column.name for column in table.c if not column.primary_key]
-    return merge_row(table, lambda _old, new: {name: new[name] for name in plain})
+    return merge_row(table, lambda _old, new: {name: new[name] for name in plain}, where)

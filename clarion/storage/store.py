@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from clarion.storage import (
     acceptance,
@@ -20,6 +20,7 @@ from clarion.storage import (
     delivery,
     ending,
     lane,
+    membership,
     purge,
     receipt,
     redrive,
@@ -36,7 +37,9 @@ SET_CONTROL = replace_row(controls)
 
 def set_control(tx: Transaction, control: command.SetControl) -> None:
     """Remember an operator's decision; see `SetControl`."""
-    tx.execute(SET_CONTROL, (control.kind, control.name, control.value, control.who, control.now))
+    values = (control.kind, control.name, control.value, control.who, control.now, tx.node)
+    tx.execute(SET_CONTROL, values)
+    tx.tell_others("controls")
 
 
 _HANDLERS: dict[type[command.Command], Callable[[Transaction, Any], Any]] = {
@@ -63,9 +66,18 @@ _HANDLERS: dict[type[command.Command], Callable[[Transaction, Any], Any]] = {
     redrive_command.DiscardDead: dead_letter.discard_dead,
     redrive_command.ResolveAsSent: redrive.resolve_as_sent,
     redrive_command.ResolveAsRetry: redrive.resolve_as_retry,
+    membership.Beat: membership.beat,
+    membership.Leave: membership.leave,
 }
 _GATHERING = frozenset({command.Accept, command.Intend, command.Settle, command.Defer})
 """Those that know which of the gathered rows they need; for all others they are written first."""
+
+
+class Listener(Protocol):
+    """Hears what other nodes tell."""
+
+    def close(self) -> None:
+        """Hear nothing any more."""
 
 
 class Store(ABC):
@@ -76,6 +88,8 @@ class Store(ABC):
 
     patience_s: ClassVar[float] = 0.0
     """How long a start waits for a database that is away, or that a process before it still has."""
+    is_shared: ClassVar[bool] = False
+    """Whether several nodes work on it at once."""
 
     def __init__(self, *, node: str, now: Callable[[], float]) -> None:
         self._node = node
@@ -131,9 +145,16 @@ class Store(ABC):
         """Say whether the commit that was in doubt has been made."""
         return False
 
+    def listen(self, heard: Callable[[], object]) -> Listener | None:
+        """Have `heard` called, on some thread, when another node tells news; None: there is none.
+
+        It is also called whenever some may have been missed.
+        """
+        return None
+
     def use(self, connection: Connection) -> None:
         """Write over this connection from now on."""
-        self._transaction = Transaction(connection, self._node, self._now)
+        self._transaction = Transaction(connection, self._node, self._now, is_shared=self.is_shared)
 
     @property
     def transaction(self) -> Transaction:

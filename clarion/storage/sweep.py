@@ -1,6 +1,7 @@
-"""What an earlier process left behind: calls that may be out, stamps and rows of no use any more.
+"""What a process left behind: calls that may be out, stamps and rows of no use any more.
 
-Runs once per process, before the first Queue starts.
+Runs once per process, before the first Queue starts. What a node leaves to the others stands in
+`membership`.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from clarion.storage.database import Row
 from clarion.storage.ending import End, end_as_poison, end_job
 from clarion.storage.lane import BRING_FORWARD
 from clarion.storage.row import call_row
-from clarion.storage.schema import counts, flows, jobs, notifications
+from clarion.storage.schema import counts, flows, jobs, nodes, notifications
 from clarion.storage.statement import NULL, ONE, READY, aside, prepare
-from clarion.storage.transaction import Transaction
+from clarion.storage.transaction import NOBODY, Transaction
 
 log = structlog.get_logger(__name__)
 
@@ -38,17 +39,23 @@ _job = jobs.c
 
 FIND_SENDING = prepare(
     select(_job.id, _job.call, _job.sending, _job.sending_since, _job.delivery, _job.restarts)
-    .where(text(schema.IS_SENDING))
+    .where(text(schema.IS_SENDING), _job.node == bindparam("node"))
     # In the order of the primary key all live jobs would be read.
-    .order_by(aside(_job.id))
+    .order_by(aside(_job.id)),
+    "node",
 )
-"""-> id, call, sending, sending_since, delivery, restarts of every job with an intent."""
+"""node -> id, call, sending, sending_since, delivery, restarts of its jobs with an intent."""
 
 FIND_SPOILT = prepare(select(_job.id).where(text(schema.IS_SPOILT)))
 """-> id of every job that no lane would find."""
 
 FIND_LAST = prepare(select(func.max(notifications.c.id)))
 """-> the id that was made last; None where there is none."""
+
+FIND_ANOTHER = prepare(
+    select(nodes.c.node).where(nodes.c.node != bindparam("node")).limit(1), "node"
+)
+"""node -> some other one that shares the store."""
 
 FIND_CHANNELS = prepare(select(counts.c.channel).distinct())
 """-> every channel that ever had a notification."""
@@ -62,11 +69,13 @@ RELEASE = prepare(
         sending_since=NULL,
         is_doubtful=ONE,
         restarts=_job.restarts + ONE,
+        node=bindparam("heir"),
     )
     .returning(_job.channel),
     "job_id",
+    "heir",
 )
-"""id -> channel."""
+"""id, node -> channel."""
 
 FIND_LANES = prepare(
     select(flows.c.channel, flows.c.priority, func.max(flows.c.last_vt)).group_by(
@@ -81,37 +90,47 @@ FIND_FIRST_STAMP = prepare(
         text(schema.IS_READY),
         _job.channel == bindparam("channel"),
         _job.priority == bindparam("priority"),
+        _job.node == bindparam("node"),
     )
     .order_by(_job.vt)
     .limit(1),
     "channel",
     "priority",
+    "node",
 )
-"""channel, priority -> the smallest stamp that waits."""
+"""channel, priority, node -> the smallest stamp that waits."""
 
 PRUNE_FLOWS = prepare(
     delete(flows).where(
         flows.c.channel == bindparam("channel"),
         flows.c.priority == bindparam("priority"),
+        flows.c.node == bindparam("node"),
         flows.c.last_vt <= bindparam("vt"),
         flows.c.last_vt < bindparam("greatest"),
     ),
     "channel",
     "priority",
+    "node",
     "vt",
     "greatest",
 )
-"""channel, priority, stamp up to which, greatest stamp (which stays)."""
+"""channel, priority, node, stamp up to which, greatest stamp (which stays)."""
 
 
 def sweep(tx: Transaction, command: Sweep) -> int:
     """Park or release every job with an intent, and return how many there were; see `Sweep`."""
     _end_spoilt(tx, command.now)
     _follow_clock(tx, command.now)
-    left_behind = tx.execute(FIND_SENDING).fetchall()
-    for row in left_behind:
-        _recover(tx, row, command.now)
+    n = sum(recover_calls(tx, node, command.now) for node in tx.may_have)
     _prune_flows(tx)
+    return n
+
+
+def recover_calls(tx: Transaction, node: str, now: float) -> int:
+    """Park or release the jobs of a node whose call may be out, and return how many there were."""
+    left_behind = tx.fetch(FIND_SENDING, (node,))
+    for row in left_behind:
+        _recover(tx, row, now, heir=node if node == tx.node else NOBODY)
     return len(left_behind)
 
 
@@ -126,18 +145,21 @@ def _follow_clock(tx: Transaction, now: float) -> None:
     """Bring retries forward by as much as the wall clock was set back while nobody ran.
 
     The last notification tells, since nothing is accepted in the future: what was set back before
-    it came is not seen. Until the clock has caught up, each start finds the rest of the step.
+    it came is not seen. Until the clock has caught up, each start finds the rest of the step. Where
+    other nodes run it may have come by the clock of another.
     """
+    if tx.execute(FIND_ANOTHER, (tx.node,)).fetchone():
+        return
     (last_id,) = tx.execute(FIND_LAST).fetchone()
     back_s = 0.0 if last_id is None else made_at(last_id) - now
     if back_s < STEP_S:
         return
     log.warning("clock_set_back", by_s=round(back_s, 3))
     for (channel,) in tx.execute(FIND_CHANNELS).fetchall():
-        tx.execute(BRING_FORWARD, (channel, now, back_s))
+        tx.execute(BRING_FORWARD, (channel, tx.node, now, back_s))
 
 
-def _recover(tx: Transaction, row: Row, now: float) -> None:
+def _recover(tx: Transaction, row: Row, now: float, *, heir: str) -> None:
     id, number, provider, since, delivery, restarts = row
     record = ProviderCall(
         notification_id=id,
@@ -157,13 +179,17 @@ def _recover(tx: Transaction, row: Row, now: float) -> None:
     elif delivery == Delivery.AT_MOST_ONCE:
         end_job(tx, id, End(Status.UNKNOWN, Reason.UNKNOWN_OUTCOME, now, record.detail))
     else:
-        (channel,) = tx.execute(RELEASE, (id,)).fetchone()
+        (channel,) = tx.execute(RELEASE, (id, heir)).fetchone()
         tx.move(channel, Status.SENDING, Status.QUEUED)
 
 
 def _prune_flows(tx: Transaction) -> None:
     for channel, priority, greatest in tx.execute(FIND_LANES).fetchall():
-        first = tx.execute(FIND_FIRST_STAMP, (channel, priority)).fetchone()
-        behind = math.inf if first is None else first[0]
-        # The greatest stays: where nothing waits, it is where the lane's order goes on.
-        tx.execute(PRUNE_FLOWS, (channel, priority, behind, greatest))
+        waiting = (
+            tx.execute(FIND_FIRST_STAMP, (channel, priority, node)).fetchone()
+            for node in tx.may_have
+        )
+        behind = min((vt for (vt,) in filter(None, waiting)), default=math.inf)
+        for node in tx.may_have:
+            # The greatest stays: where nothing waits, it is where the lane's order goes on.
+            tx.execute(PRUNE_FLOWS, (channel, priority, node, behind, greatest))

@@ -20,11 +20,14 @@ from clarion.storage.statement import greatest, merge_row, verbatim
 ACCEPTED = "accepted"
 """The row of `counts` that only grows: how many there ever were."""
 
+NOBODY = ""
+"""The node of a job that any node may take."""
+
 ADD_COUNT = merge_row(counts, lambda old, new: {"n": old.n + new.n})
 """node, channel, status, delta."""
 
 RAISE_FLOW = merge_row(flows, lambda old, new: {"last_vt": greatest(old.last_vt, new.last_vt)})
-"""channel, priority, flow, vt."""
+"""channel, priority, flow, node, vt."""
 
 SAVE = verbatim("SAVEPOINT together")
 TAKE_BACK = verbatim("ROLLBACK TO together")
@@ -32,14 +35,27 @@ LET_GO = verbatim("RELEASE together")
 
 
 class Transaction:
-    """What the commands of one batch share; owned by the writer's thread."""
+    """What the commands of one batch share; owned by the writer's thread.
 
-    def __init__(self, connection: Connection, node: str, now: Callable[[], float]) -> None:
+    `node` is who writes; `is_shared` says whether other nodes do as well.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        node: str,
+        now: Callable[[], float],
+        *,
+        is_shared: bool = False,
+    ) -> None:
         self.connection = connection
         self.execute = connection.run
         self.fetch = connection.fetch
         self.now = now
-        self._node = node
+        self.node = node
+        self.is_shared = is_shared
+        self.may_have = (node, NOBODY) if is_shared else (node,)
+        """Whose jobs are this node's to work on, or to take."""
         self.is_read_only = False
         """The disk takes no writes: rows that cannot be decoded are left out, not ended."""
         self._deltas: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -52,6 +68,10 @@ class Transaction:
         """Jobs that `delivery.settle_ahead` deleted, by id and number: `settle` takes them up."""
         self.keys_expired_by: float | None = None
         """Idempotency keys were added, and those that ended by this instant may go."""
+        self.news: set[str] = set()
+        """What the other nodes are to hear when this is durable."""
+        self.is_leaving = False
+        """The node gives up its place with this transaction."""
 
     def count(self, channel: str, status: str, n: int = 1) -> None:
         """Add `n` to the count of a status."""
@@ -67,6 +87,15 @@ class Transaction:
         key = (channel, priority, flow)
         if vt > self._stamps.get(key, -1.0):
             self._stamps[key] = vt
+
+    def node_of(self, job: Job) -> str:
+        """Return who has this job of ours, or of nobody's."""
+        return self.node if job.is_ours else NOBODY
+
+    def tell_others(self, news: str) -> None:
+        """Let the other nodes hear of it, once this is durable."""
+        if self.is_shared:
+            self.news.add(news)
 
     def accept(self, job: Job) -> None:
         """Gather a job with its record and its counts; one whose record is there is left out."""
@@ -105,7 +134,9 @@ class Transaction:
             pairs = zip(jobs, rows, strict=True)
             jobs = [job for job, row in pairs if write(self.connection, [row])]
         for job in jobs:
-            self.write_later(INSERT_JOBS, job_row(job))
+            self.write_later(INSERT_JOBS, job_row(job, self.node_of(job)))
+            if not job.is_ours:
+                self.tell_others(work_for(job.channel))
             self.count(job.channel, ACCEPTED)
             self.count(job.channel, job.status)
             if job.state is not JobState.SCHEDULED:
@@ -114,16 +145,21 @@ class Transaction:
     def flush(self) -> None:
         """Write what was gathered; needed before a commit and before reading counts or flows."""
         self.write_rows()
-        deltas = [(self._node, *pair, n) for pair, n in self._deltas.items() if n]
+        deltas = [(self.node, *pair, n) for pair, n in self._deltas.items() if n]
         if deltas:
             self.connection.run_many(ADD_COUNT, deltas)
         if self._stamps:
-            stamps = [(*key, vt) for key, vt in self._stamps.items()]
+            stamps = [(*key, self.node, vt) for key, vt in self._stamps.items()]
             self.connection.run_many(RAISE_FLOW, stamps)
-        self.forget()
+        self._clear()
 
     def forget(self) -> None:
-        """Drop what was gathered: it is written, or its transaction was rolled back."""
+        """Drop what was gathered: its transaction was rolled back."""
+        self.news.clear()
+        self.is_leaving = False
+        self._clear()
+
+    def _clear(self) -> None:
         self._deltas.clear()
         self._stamps.clear()
         self._accepted.clear()
@@ -131,3 +167,8 @@ class Transaction:
         self.unwritten_jobs.clear()
         for rows in self._rows.values():
             rows.clear()
+
+
+def work_for(channel: str) -> str:
+    """Return the news that a lane has jobs that nobody has."""
+    return f"work {channel}"

@@ -27,12 +27,15 @@ import structlog
 from clarion.errors import StorageUnavailable, StoreTaken
 from clarion.policies.clock import SystemClock
 from clarion.storage.command import Command, Load, LoadTimers, Refill
-from clarion.storage.failure import storage_failure
+from clarion.storage.failure import is_collision, storage_failure
 
 log = structlog.get_logger(__name__)
 
 _CLOCK = SystemClock()
 _READS = (Load, Refill, LoadTimers)
+
+COLLISIONS = 5
+"""A batch that was in the way of another node's is written again so often."""
 
 
 @dataclass(slots=True)
@@ -242,12 +245,14 @@ class Writer:
             done = self._try_again()
         return done + (self._triage(batch) if self._reason else self._write(batch))
 
-    def _write(self, batch: Sequence[Command]) -> list[Done]:
+    def _write(self, batch: Sequence[Command], tries: int = COLLISIONS) -> list[Done]:
         if not batch:
             return []
         try:
             return self._commit(batch)
         except Exception as error:
+            if tries and is_collision(error) and not self._doubtful:
+                return self._write(batch, tries - 1)
             if storage_failure(error) is not None or self._doubtful:
                 return self._fail(error, batch)
             if len(batch) == 1:

@@ -198,7 +198,7 @@ class Metrics:
         self._measure_times()
         self._show_states()
         self._gauge("build_info", "The running version; always 1.", "version")[
-            (version or _installed_version(),)
+            (version or installed_version(),)
         ].set(1)
 
     def _measure_times(self) -> None:
@@ -403,7 +403,8 @@ def _without_created(metric: Metric) -> Metric:
     return metric
 
 
-def _installed_version() -> str:
+def installed_version() -> str:
+    """Return the version of the package; "unknown" where it runs from a folder."""
     try:
         return version("clarion")
     except PackageNotFoundError:

@@ -121,7 +121,9 @@ class Life:
             is_loop_watched=False,
         )
 
-    def _open_store(self, url: str, *, now: Callable[[], float]) -> SimulatedStore:
+    def _open_store(
+        self, url: str, *, now: Callable[[], float], **_of_a_server: object
+    ) -> SimulatedStore:
         self._store = SimulatedStore(url, now=now, world=self._world)
         return self._store
 

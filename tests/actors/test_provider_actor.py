@@ -18,6 +18,7 @@ from clarion.actors.supervisor_messages import HealthChecked
 from clarion.domain.notification import Call, Content, Delivery, Job, JobState, Priority
 from clarion.domain.outcome import Health, Outcome
 from clarion.policies.clock import SystemClock
+from clarion.policies.lease import Lease
 from clarion.telemetry.metrics import Metrics
 from clarion.testing import BlockingProvider, Crash, ScriptedProvider, Step
 
@@ -45,6 +46,7 @@ class House:
         self.sessions: list[Any] = list(sessions)
         self.heard: asyncio.Queue[Any] = asyncio.Queue()
         self.desk = Desk()
+        self.lease = Lease()
         self._times = ProviderTimes(timeout_s, 0.0)
         self._has_crashed = asyncio.Event()
         for name in ("supervisor", "breaker:alpha", "queue:email"):
@@ -64,6 +66,7 @@ class House:
             queue_of=lambda channel: self.runtime.ref(f"queue:{channel}"),
             clock=self.clock,
             metrics=Metrics(),
+            lease=self.lease,
         )
 
     def deliver(self, id: str = "1", *, age_s: float = 0.0) -> Deliver:

@@ -26,7 +26,7 @@ def test_an_accepted_draft_is_a_record_a_job_a_count_and_a_stamp(desk):
     assert desk.job_row(job)["vt"] == 7.0
     assert desk.counts() == {"accepted": 1, "queued": 1}
     assert desk.rows("SELECT * FROM flows") == [
-        {"channel": "email", "priority": 2, "flow": "acme", "last_vt": 7.0}
+        {"channel": "email", "priority": 2, "flow": "acme", "node": "local", "last_vt": 7.0}
     ]
 
 

@@ -266,7 +266,7 @@ class AftermathMachine(RuleBasedStateMachine):
         if not is_run:
             return
         is_waited_for = story.status is SENDING or (story.is_live and status is not QUEUED)
-        assert has_matched is (is_waited_for and age == 0)
+        assert bool(has_matched) is (is_waited_for and age == 0)
         if has_matched or story.is_moved_by_receipt:
             story.calls.setdefault(number, provider)
         if has_matched and status is QUEUED:

@@ -181,7 +181,7 @@ def test_a_deferral_without_a_due_time_makes_the_job_ready(desk):
     """Now, for the next provider: back to its place in the lane, with its progress."""
     job = desk.sending(vt=3.0)
 
-    assert desk.run(desk.deferral(job, tried=("alpha", "beta"), probes=1, bugs=2)) is True
+    assert desk.run(desk.deferral(job, tried=("alpha", "beta"), probes=1, bugs=2)) is not None
 
     row = desk.job_row(job)
     assert (row["state"], row["due_at"], row["sending"]) == (JobState.READY, None, None)
@@ -216,7 +216,7 @@ def test_a_deferral_written_twice_changes_nothing(desk):
 
     again = desk.deferral(job, due_at=desk.now + 1.0, record=desk.record(job))
 
-    assert desk.run(again) is False
+    assert desk.run(again) is None
     assert desk.job_row(job) == before
     assert desk.rows("SELECT * FROM provider_calls") == []
     assert desk.counts() == {"accepted": 1, "queued": 1}
@@ -228,7 +228,7 @@ def test_a_deferral_of_an_older_call_changes_nothing(desk):
     desk.run(desk.deferral(job))
     desk.intend(job, 2)
 
-    assert desk.run(desk.deferral(job, 1)) is False
+    assert desk.run(desk.deferral(job, 1)) is None
     assert desk.job_row(job)["sending"] == "alpha"
 
 

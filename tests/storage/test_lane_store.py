@@ -80,20 +80,20 @@ def test_a_refill_goes_on_behind_the_tail(desk):
     """Rows that share the stamp of the tail are told apart by their id."""
     jobs = [desk.accepted(vt=1.0 + position // 2) for position in range(6)]
 
-    page, is_spilled, _ = desk.run(Refill("email", 2, (jobs[2].vt, jobs[2].id), 2))
-    rest, is_still_spilled, _ = desk.run(Refill("email", 2, (jobs[4].vt, jobs[4].id), 2))
+    page = desk.run(Refill("email", 2, (jobs[2].vt, jobs[2].id), 2))
+    rest = desk.run(Refill("email", 2, (jobs[4].vt, jobs[4].id), 2))
 
-    assert ([job.id for job in page], is_spilled) == ([jobs[3].id, jobs[4].id], True)
-    assert ([job.id for job in rest], is_still_spilled) == ([jobs[5].id], False)
+    assert ([job.id for job in page.jobs], page.is_spilled) == ([jobs[3].id, jobs[4].id], True)
+    assert ([job.id for job in rest.jobs], rest.is_spilled) == ([jobs[5].id], False)
 
 
 def test_a_refill_without_a_tail_starts_at_the_head(desk):
     """An empty memory has no tail to go on behind."""
     job = desk.accepted(vt=-5.0)
 
-    page, is_spilled, _ = desk.run(Refill("email", 2, None, 10))
+    page = desk.run(Refill("email", 2, None, 10))
 
-    assert ([each.id for each in page], is_spilled) == ([job.id], False)
+    assert ([each.id for each in page.jobs], page.is_spilled) == ([job.id], False)
 
 
 def test_lanes_do_not_see_each_other(desk):
@@ -212,5 +212,5 @@ def _read(desk, read):
     if read == "load":
         return desk.load().ready[Priority.NORMAL]
     if read == "refill":
-        return desk.run(Refill("email", 2, None, 10))[0]
+        return desk.run(Refill("email", 2, None, 10)).jobs
     return desk.run(LoadTimers("email", desk.now + 60.0, 10))[0]

@@ -17,7 +17,7 @@ from clarion.domain.address import MAX_TOKEN_BYTES, MAX_URL
 from clarion.domain.notification import Content
 from clarion.domain.submission import MAX_KEY, MAX_NAME
 from clarion.errors import ClarionError, StorageUnavailable, StoreLocked, StoreTaken
-from clarion.storage import acceptance, bulk, delivery, ending, lane, search, sweep
+from clarion.storage import acceptance, bulk, delivery, ending, lane, membership, search, sweep
 from clarion.storage.backend import open_store
 from clarion.storage.command import Accept, Load
 from clarion.storage.failure import storage_failure
@@ -55,7 +55,7 @@ def test_a_second_process_is_refused_in_plain_words(desk, url):
 
     told = str(refused.value)
     assert "is in use by another process of this host" in told
-    assert "storage.url" in told
+    assert "storage.node" in told
 
 
 def test_a_database_that_was_left_is_free(desk, url, open_desk):
@@ -476,6 +476,7 @@ def test_a_transaction_that_stood_still_is_trouble_of_the_server(desk, admin):
 
 def test_a_newer_schema_is_refused(desk, open_desk):
     """An older Clarion would write what the newer one does not understand."""
+    (version,) = desk.execute("SELECT version_num FROM alembic_version").fetchone()
     desk.execute("UPDATE alembic_version SET version_num = '9999'")
     desk.store.close()
     try:
@@ -483,7 +484,7 @@ def test_a_newer_schema_is_refused(desk, open_desk):
             open_desk()
     finally:
         with psycopg.connect(desk.store._url, autocommit=True) as connection:
-            connection.execute("UPDATE alembic_version SET version_num = '0007'")
+            connection.execute("UPDATE alembic_version SET version_num = %s", (version,))
 
 
 def test_a_server_that_is_away_is_named_without_its_password():
@@ -643,6 +644,14 @@ def test_a_snapshot_cannot_write(pool):
 
 PLANS = [
     (lane.LOAD_READY, "jobs_ready"),
+    (lane.CLAIM_READY, "jobs_ready"),
+    (lane.CLAIM_READY, "jobs_pkey"),
+    (lane.CLAIM_TIMED, "jobs_timed"),
+    (lane.LOAD_CLAIMED, "jobs_pkey"),
+    (membership.GIVE_READY_AWAY, "jobs_ready"),
+    (membership.GIVE_TIMED_AWAY, "jobs_timed"),
+    (membership.FIND_UNCLAIMED, "jobs_ready"),
+    (membership.FIND_UNCLAIMED_TIMERS, "jobs_timed"),
     (lane.LOAD_SENDING, "jobs_sending"),
     (lane.LOAD_TIMED, "jobs_timed"),
     (lane.NEXT_TIMER, "jobs_timed"),
@@ -671,11 +680,12 @@ SELECT to_char(i, 'FM0000000'), 'email', 'a' || i, '{}', 2, 'at_least_once', '',
     CASE WHEN i <= 5000 THEN 'queued' WHEN i % 50 = 0 THEN 'failed' ELSE 'sent' END, 0, i, i, i
 FROM generate_series(1, 20000) AS i;
 INSERT INTO jobs (id, channel, priority, flow, vt, state, due_at, call, attempt, expires_at,
-    is_expiry_explicit, delivery, probes, bugs, restarts)
+    is_expiry_explicit, delivery, probes, bugs, restarts, node)
 SELECT to_char(i, 'FM0000000'), 'email', 2, '', i,
     CASE WHEN i <= 20 THEN 2 WHEN i <= 600 THEN 1 ELSE 0 END,
     CASE WHEN i > 20 AND i <= 600 THEN i END, 0, 0, i,
-    CASE WHEN i % 100 = 0 THEN 1 ELSE 0 END, 'at_least_once', 0, 0, 0
+    CASE WHEN i % 100 = 0 THEN 1 ELSE 0 END, 'at_least_once', 0, 0, 0,
+    CASE WHEN i % 20 = 0 THEN '' ELSE 'node ' || i % 20 END
 FROM generate_series(1, 5000) AS i;
 INSERT INTO idempotency SELECT '', 'k' || i, '', '', '', i FROM generate_series(1, 5000) AS i"""
 

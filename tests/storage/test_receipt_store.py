@@ -167,7 +167,7 @@ def test_the_end_of_a_call_that_a_receipt_overtook_is_only_noted(desk):
         job = desk.sending()
         receive(desk, receipt(job, DELIVERED))
 
-        assert desk.run(end(job)) is False
+        assert not desk.run(end(job))
 
         assert status_of(desk, job) is DELIVERED
         assert len(desk.rows("SELECT * FROM provider_calls WHERE notification_id = ?", job.id)) == 1

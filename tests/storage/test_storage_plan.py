@@ -45,6 +45,7 @@ PLANS = [
     (revival.FIND_ENDED, "receipts USING PRIMARY KEY (notification_id=?)"),
     *((sql, _RECORD) for sql in revival.REVIVE.values()),
     (redrive.FIND_RUNNING, "redrives_running"),
+    (redrive.TAKE_OVER, "redrives_running"),
     (redrive.FIND_PART, "redrives USING PRIMARY KEY (id=? AND channel=?)"),
     (redrive.FIND_REDRIVE, "redrives USING PRIMARY KEY (id=?)"),
     (redrive.LIST_REDRIVES, "redrives USING PRIMARY KEY (id=?)"),
@@ -55,12 +56,12 @@ PLANS = [
     (search.GET_INTERVENTIONS, "interventions USING PRIMARY KEY (notification_id=?)"),
     (search.count_dead_letters(frozenset()).statement, "notifications_dead"),
     (search.count_dead_letters(frozenset({"id"})).statement, _RECORD),
-    (lane.LOAD_READY, "jobs_ready (channel=? AND priority=? AND (vt,id)>(?,?))"),
+    (lane.LOAD_READY, "jobs_ready (channel=? AND priority=? AND node=? AND (vt,id)>(?,?))"),
     (lane.LOAD_SENDING, "jobs_sending (channel=?)"),
-    (lane.LOAD_TIMED, "jobs_timed (channel=? AND due_at>? AND due_at<?)"),
-    (lane.NEXT_TIMER, "jobs_timed (channel=? AND due_at>?)"),
-    (lane.COUNT_TIMED, "COVERING INDEX jobs_timed (channel=? AND due_at>?)"),
-    (lane.BRING_FORWARD, "jobs_timed (channel=? AND due_at>?)"),
+    (lane.LOAD_TIMED, "jobs_timed (channel=? AND node=? AND due_at>? AND due_at<?)"),
+    (lane.NEXT_TIMER, "jobs_timed (channel=? AND node=? AND due_at>?)"),
+    (lane.COUNT_TIMED, "COVERING INDEX jobs_timed (channel=?)"),
+    (lane.BRING_FORWARD, "jobs_timed (channel=? AND node=? AND due_at>?)"),
     (lane.PROMOTE_TIMED, "jobs USING PRIMARY KEY (id=?)"),
     (lane.PROMOTE_SCHEDULED, "jobs USING PRIMARY KEY (id=?)"),
     (delivery.INTEND_QUEUED, "jobs USING PRIMARY KEY (id=?)"),
@@ -77,8 +78,9 @@ PLANS = [
     (ending.FIND_EXPIRED_BY_CHOICE, "jobs_expiry (channel=? AND expires_at<?)"),
     (ending.FIND_EXPIRED_BY_DEFAULT, "jobs USING PRIMARY KEY (id<?)"),
     (delivery.FIND_MOVE, "receipts USING PRIMARY KEY (notification_id=?)"),
-    (receipt.FIND, "notifications USING INDEX sqlite_autoindex_notifications_1 (id=?)"),
-    (receipt.FIND, "jobs USING PRIMARY KEY (id=?)"),
+    (receipt.FIND_RECORD, "notifications USING INDEX sqlite_autoindex_notifications_1 (id=?)"),
+    (receipt.FIND_JOB, "notifications USING INDEX sqlite_autoindex_notifications_1 (id=?)"),
+    (receipt.FIND_JOB, "jobs USING PRIMARY KEY (id=?)"),
     (receipt.FIND_CALLS, "provider_calls USING PRIMARY KEY (notification_id=?)"),
     (receipt.FIND_KEPT, "receipts USING PRIMARY KEY (notification_id=? AND provider=? AND key=?)"),
     (receipt.COUNT_KEPT, "receipts USING PRIMARY KEY (notification_id=?)"),
@@ -97,7 +99,7 @@ PLANS = [
     (sweep.FIND_SENDING, "jobs_sending"),
     (sweep.FIND_SPOILT, "jobs_spoilt"),
     (sweep.FIND_LAST, "SEARCH notifications USING"),
-    (sweep.FIND_FIRST_STAMP, "jobs_ready (channel=? AND priority=?)"),
+    (sweep.FIND_FIRST_STAMP, "jobs_ready (channel=? AND priority=? AND node=?)"),
     (acceptance.FIND_KEY, "idempotency USING PRIMARY KEY (tenant=? AND key=?)"),
     (acceptance.PURGE_KEYS, "idempotency_expiry (expires_at<?)"),
     (search.GET, "notifications USING INDEX sqlite_autoindex_notifications_1 (id=?)"),
@@ -124,6 +126,10 @@ SORTED = {
 SMALL = {
     # One row for each status, channel or decision, or read once per process.
     "LOAD_COUNTS", "COUNTS", "CONTROLS", "FIND_LANES", "FIND_CHANNELS",
+    # A row for each node.
+    "FIND_ANOTHER",
+    # Of a server alone; see `test_postgresql`.
+    "CLAIM_READY", "CLAIM_TIMED", "LOAD_CLAIMED", "TAKE_TURN",
     # A row for each redrive that ever was asked for, once a pass.
     "DELETE_REDRIVES",
 }  # fmt: skip

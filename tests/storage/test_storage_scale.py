@@ -19,7 +19,8 @@ ID = "printf('%026d', i)"
 JOB = (
     f"{ID}, 'email', 2, '', i, CASE WHEN i % 10 THEN 0 ELSE 1 END,"
     " CASE WHEN i % 10 THEN NULL ELSE 1800000000.0 + i END,"
-    " 0, 0, NULL, NULL, NULL, 0, 0, 0, 0, 0, 1900000000.0, i % 2, 'at_least_once', 0, 0, 0, NULL"
+    " 0, 0, NULL, NULL, NULL, 0, 0, 0, 0, 0, 1900000000.0, i % 2, 'at_least_once', 0, 0, 0, NULL,"
+    " 'local'"
 )
 RECORD = (
     f"{ID}, 'email', 'ada@example.com', '{{}}', 2, 'at_least_once', NULL, NULL, NULL, '',"
@@ -102,7 +103,7 @@ def test_a_delivery_costs_the_same_with_a_hundred_thousand_rows_waiting(fill):
     costs = {}
     for many in (FEW, MANY):
         desk = fill(many)
-        jobs = desk.run(Refill("email", 2, None, 64))[0]
+        jobs = desk.run(Refill("email", 2, None, 64)).jobs
         with Steps(desk.connection) as steps:
             desk.run(Intend("email", [Call(job, 1, "alpha") for job in jobs], desk.now))
             desk.run_together([desk.settlement(job) for job in jobs])
@@ -121,7 +122,8 @@ def test_a_load_is_bounded_and_a_lane_of_any_length_is_read_in_pages(fill):
     pages = 0
     after = lane.ready[Priority.NORMAL][-1]
     while is_spilled:
-        jobs, is_spilled, _ = desk.run(Refill("email", 2, (after.vt, after.id), 10_000))
+        page = desk.run(Refill("email", 2, (after.vt, after.id), 10_000))
+        jobs, is_spilled = page.jobs, page.is_spilled
         assert len(jobs) <= 10_000
         found += [job.id for job in jobs]
         after, pages = jobs[-1], pages + 1

@@ -247,7 +247,7 @@ class StoreMachine(RuleBasedStateMachine):
         is_run, has_matched = self.run(command, is_lost)
         if not is_run:
             return
-        assert has_matched is (row.stage == "sending" and age == 0)
+        assert bool(has_matched) is (row.stage == "sending" and age == 0)
         if has_matched:
             row.stage, row.due_at = "ready" if due_at is None else "timed", due_at
             row.is_doubtful = is_doubtful
@@ -418,9 +418,9 @@ class StoreMachine(RuleBasedStateMachine):
             found = [job.id for job in jobs]
             after = (jobs[-1].vt, jobs[-1].id) if jobs else None
             if lane.is_spilled[priority]:
-                rest, is_more, _ = self.desk.run(Refill("email", priority, after, 1000))
-                found += [job.id for job in rest]
-                assert rest and not is_more
+                rest = self.desk.run(Refill("email", priority, after, 1000))
+                found += [job.id for job in rest.jobs]
+                assert rest.jobs and not rest.is_spilled
             assert found == self._ready(priority)
         assert {job.id for job in lane.sending} == self._staged("sending")
         assert [job.id for job in lane.timed] == self._timed(until)[:4]
