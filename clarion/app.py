@@ -120,7 +120,7 @@ class Engine:
         self.service = self._make_service()
         self.nodes = Nodes(settings, self.clock, self._rng, around.random_bits)
         pools = {"storage": self.reader.pool_state, "redis": self.nodes.pool_state}
-        self.gauges = Gauges(self.service, pools, self.runtime, self.metrics)
+        self.gauges = Gauges(self.service, self.reader, pools, self.runtime, self.metrics)
         self._make = ActorFactory(
             settings,
             self._routes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from clarion.actors.commons_messages import CommonsSnapshot
 from clarion.actors.messages import LaneSnapshot
@@ -12,7 +13,7 @@ from clarion.domain.notification import Reason, Status
 from clarion.domain.outcome import Outcome
 from clarion.errors import ClarionError
 from clarion.service import Service
-from clarion.storage.reader import PoolState
+from clarion.storage.reader import PoolState, Reader
 from clarion.telemetry.metrics import Metrics
 
 _DEAD = (Reason.EXHAUSTED, Reason.PERMANENT, Reason.RECIPIENT, Reason.POISON)
@@ -24,11 +25,13 @@ class Gauges:
     def __init__(
         self,
         service: Service,
+        reader: Reader,
         pools: Mapping[str, Callable[[], PoolState | None]],
         runtime: Runtime,
         metrics: Metrics,
     ) -> None:
         self._service = service
+        self._reader = reader
         self._pools = pools
         self._runtime = runtime
         self._metrics = metrics
@@ -66,6 +69,12 @@ class Gauges:
         except ClarionError:
             is_writable = False  # A silent Journal writes nothing either.
         self._metrics.storage_writable().set(is_writable)
+        with suppress(ClarionError):
+            upkeep = await self._reader.upkeep()
+            if upkeep is not None:
+                self._metrics.oldest_transaction().set(upkeep.oldest_transaction_s)
+                for table, n in upkeep.dead_rows.items():
+                    self._metrics.dead_rows(table).set(n)
 
     def _set_commons(self, commons: CommonsSnapshot | None) -> None:
         if commons is not None:

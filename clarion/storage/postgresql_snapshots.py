@@ -35,6 +35,8 @@ class PostgresqlSnapshots:
     `least` sessions are opened at the start and kept, `most` are there at any time.
     """
 
+    is_server = True
+
     def __init__(
         self,
         url: str,

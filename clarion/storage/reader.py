@@ -44,6 +44,7 @@ from clarion.storage.search import (
     search,
 )
 from clarion.storage.transaction import ACCEPTED
+from clarion.storage.upkeep import Upkeep, look_after
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +74,10 @@ class Snapshots(Protocol):
     @property
     def threads(self) -> int:
         """How many may ask at once."""
+
+    @property
+    def is_server(self) -> bool:
+        """Whether a server answers, which has to clean up behind us."""
 
     def snapshot(self, timeout_s: float, /) -> AbstractContextManager[Connection]:
         """Give a connection that shows one instant, for `timeout_s` seconds at most.
@@ -177,6 +182,10 @@ class Reader:
         """Return the operators' decisions: (kind, name) -> (value, who, at)."""
         rows = await self._ask(lambda connection: connection.run(CONTROLS).fetchall())
         return {(kind, name): (value, who, at) for kind, name, value, who, at in rows}
+
+    async def upkeep(self) -> Upkeep | None:
+        """Return how the server's cleaning up stands; None where there is no server."""
+        return await self._ask(look_after) if self._snapshots.is_server else None
 
     def pool_state(self) -> PoolState | None:
         """Say how the pool of connections stands; None where there is none."""

@@ -21,6 +21,7 @@ class SqliteSnapshots:
     """Short transactions that only read; see `reader.Snapshots`."""
 
     threads = 3
+    is_server = False
 
     def __init__(
         self, path: str | Path, *, monotonic: Callable[[], float] = _CLOCK.monotonic

@@ -234,6 +234,10 @@ class Metrics:
         self._lag = self._gauge("event_loop_lag_seconds", "How late the event loop is.")[()]
         self._writable = self._gauge("storage_writable", "1 while the store takes writes.")[()]
         self._shared = self._gauge("shared_state_usable", "1 while nodes can share it.", "store")
+        self._dead_rows = self._gauge("storage_dead_rows", "Rows to be cleaned up.", "table")
+        self._transaction = self._gauge("storage_oldest_transaction_seconds", "Age of the oldest.")[
+            ()
+        ]
         self._pool = self._gauge("pool_connections", "Connections of a pool.", "pool", "state")
         self._pool_waited = self._gauge("pool_waited_seconds", "Spent waiting for one.", "pool")
 
@@ -332,6 +336,14 @@ class Metrics:
     def shared_state_usable(self, store: str) -> Gauge:
         """Set whether what nodes share can be used; there only where something is shared."""
         return self._shared[(store,)]
+
+    def dead_rows(self, table: str) -> Gauge:
+        """Set how many rows of a table the database server has not cleaned up yet."""
+        return self._dead_rows[(table,)]
+
+    def oldest_transaction(self) -> Gauge:
+        """Set for how many seconds the oldest transaction of the database server has run."""
+        return self._transaction
 
     def pool_connections(self, pool: str, state: str) -> Gauge:
         """Set how many connections of a pool are in a state ("in_use", "idle")."""

@@ -15,7 +15,7 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 LONG_FILES = {
     "clarion/actors/address.py": 410,  # what an address owes while its instance is gone
-    "clarion/telemetry/metrics.py": 410,  # every metric in one file, for those who look for one
+    "clarion/telemetry/metrics.py": 425,  # every metric in one file, for those who look for one
 }
 """Files that may be longer, each with its own bound and the reason why it is one file."""
 

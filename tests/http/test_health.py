@@ -236,7 +236,7 @@ async def test_a_full_disk_is_not_ready_and_not_healthy_and_alive(served, serve_
 async def test_a_store_that_takes_no_writes_is_in_the_metrics(served, serve_front, journal):
     """Nothing is accepted then, and no other metric tells."""
     service = Ailing(served.front.service, journal_snapshot=journal)
-    gauges = Gauges(service, {}, served.engine.runtime, served.front.metrics)
+    gauges = Gauges(service, served.engine.reader, {}, served.engine.runtime, served.front.metrics)
     ailing = await serve_front(replace(served.front, gauges=gauges))
 
     well = await served.get("/metrics")

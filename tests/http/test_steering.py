@@ -126,7 +126,7 @@ async def test_metrics_are_shown_while_the_supervisor_is_busy(served, serve_fron
 
         journal_snapshot = queues
 
-    gauges = Gauges(Silent(), {}, served.engine.runtime, served.front.metrics)
+    gauges = Gauges(Silent(), served.engine.reader, {}, served.engine.runtime, served.front.metrics)
     silent = await serve_front(replace(served.front, gauges=gauges))
 
     assert (await silent.get("/metrics")).status == 200

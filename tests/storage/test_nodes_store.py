@@ -27,6 +27,7 @@ from clarion.storage.command import (
     ReplayedRow,
 )
 from clarion.storage.membership import Beat, Leave
+from clarion.storage.reader import Reader
 from clarion.storage.recount import recount
 from clarion.storage.redrive_command import LoadRedrives
 from clarion.storage.writer import Writer
@@ -518,3 +519,18 @@ def test_a_promotion_of_what_is_gone_promotes_nothing(one, two):
     two.run(Cancel("email", job.id, NOW))
 
     assert one.run(Promote("email", [job], NOW + 2.0)) == []
+
+
+# --- upkeep ----------------------------------------------------------------------------------
+
+
+async def test_what_is_to_be_cleaned_up_and_what_keeps_it_is_told(one, admin, snapshots):
+    """A transaction that somebody leaves open keeps the dead rows of a queue alive."""
+    reader = Reader(snapshots)
+    with psycopg.connect(one.store._url) as forgotten:
+        forgotten.execute("SELECT 1")
+        found = await reader.upkeep()
+    reader.close()
+
+    assert found.oldest_transaction_s > 0.0
+    assert set(found.dead_rows) >= {"jobs", "notifications", "counts", "flows", "idempotency"}

@@ -107,6 +107,8 @@ EVENTS: list[tuple[str, dict[str, str], Callable[[Metrics], None]]] = [
     ),
     ("clarion_event_loop_lag_seconds", {}, lambda m: m.loop_lag().set(1)),
     ("clarion_storage_writable", {}, lambda m: m.storage_writable().set(1)),
+    ("clarion_storage_dead_rows", {"table": "jobs"}, lambda m: m.dead_rows("jobs").set(1)),
+    ("clarion_storage_oldest_transaction_seconds", {}, lambda m: m.oldest_transaction().set(1)),
     (
         "clarion_shared_state_usable",
         {"store": "redis"},
