@@ -235,9 +235,7 @@ class Metrics:
         self._writable = self._gauge("storage_writable", "1 while the store takes writes.")[()]
         self._shared = self._gauge("shared_state_usable", "1 while nodes can share it.", "store")
         self._dead_rows = self._gauge("storage_dead_rows", "Rows to be cleaned up.", "table")
-        self._transaction = self._gauge("storage_oldest_transaction_seconds", "Age of the oldest.")[
-            ()
-        ]
+        self._transaction = self._gauge("storage_oldest_transaction_seconds", "Its age.")[()]
         self._pool = self._gauge("pool_connections", "Connections of a pool.", "pool", "state")
         self._pool_waited = self._gauge("pool_waited_seconds", "Spent waiting for one.", "pool")
 
