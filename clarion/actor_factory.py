@@ -22,6 +22,7 @@ from clarion.actors.queue import Queue
 from clarion.actors.redrive import Redriver
 from clarion.actors.retention import Retention
 from clarion.actors.runtime import Ref, Runtime
+from clarion.domain.node import Node
 from clarion.domain.representation import represent_accepted
 from clarion.policies.circuit_news import News
 from clarion.policies.clock import Clock
@@ -165,18 +166,17 @@ class ActorFactory:
             metrics=self._metrics,
         )
 
-    def membership(self, controls: blueprint.Controls) -> Membership:
+    def membership(self, node: Node, peers: list[Node], controls: blueprint.Controls) -> Membership:
         """Return what keeps this node's place; `controls` are known to the others already."""
         settings = self._settings
         return Membership(
-            MembershipSettings(
-                blueprint.node_name(settings), settings.queue.lease, tuple(settings.channels)
-            ),
+            MembershipSettings(node, settings.queue.lease, tuple(settings.channels)),
             lease=self._lease,
             journal=self._ref("journal"),
             supervisor=self._ref("supervisor"),
             redriver=self._ref("redrive"),
             queue_of=self._queue_of,
             controls={key: (value, at) for key, (value, _who, at) in controls.items()},
+            peers=peers,
             clock=self._clock,
         )

@@ -14,7 +14,6 @@ before it. Here lives the guardian of the Supervisor, too: the one actor that no
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
@@ -54,7 +53,7 @@ from clarion.storage.membership import Leave
 from clarion.storage.reader import Reader
 from clarion.storage.store import Listener, Store
 from clarion.storage.writer import Done, Writer
-from clarion.telemetry.metrics import Metrics, installed_version
+from clarion.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -107,18 +106,18 @@ class Engine:
         self._guard = RestartBudget(rng=self._rng)
         self._writer: Writer | None = None
         self._hung_check: asyncio.Task[None] | None = None
+        self.nodes = Nodes(settings, self.clock, self._rng, around.random_bits)
         self._store = around.open_store(
             blueprint.store_url(settings),
             now=self.clock.now,
-            node=blueprint.node_name(settings),
+            node=self.nodes.own.id,
             lease_s=settings.queue.lease,
-            about={"pid": os.getpid(), "version": installed_version()},
+            about=self.nodes.own,
         )
         self._lease = Lease(settings.queue.lease if self._store.is_shared else None)
         self._listener: Listener | None = None
         self.reader = Reader(blueprint.snapshots(settings, self.clock), executor=around.executor)
         self.service = self._make_service()
-        self.nodes = Nodes(settings, self.clock, self._rng, around.random_bits)
         pools = {"storage": self.reader.pool_state, "redis": self.nodes.pool_state}
         self.gauges = Gauges(self.service, self.reader, pools, self.runtime, self.metrics)
         self._make = ActorFactory(
@@ -212,7 +211,9 @@ class Engine:
 
     def _join(self, controls: blueprint.Controls) -> None:
         """Keep a place among the nodes that share the store."""
-        self._spawn("membership", partial(self._make.membership, controls))
+        self._spawn(
+            "membership", partial(self._make.membership, self.nodes.own, self.nodes.peers, controls)
+        )
         loop, membership = asyncio.get_running_loop(), self.runtime.ref("membership")
         self._listener = self._store.listen(
             lambda: loop.call_soon_threadsafe(membership.tell, NewsHeard())

@@ -1,6 +1,7 @@
 """This process as one node among several: who it is, and what it shares with the others.
 
-Where `redis.url` is empty there are no others to know of: nothing is opened, and no actor started.
+Where `redis.url` is empty nothing is shared beside the store: nothing is opened, and no actor
+started.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from clarion.policies.clock import Clock
 from clarion.settings import Settings
 from clarion.storage.reader import PoolState
 from clarion.storage.shared_state import SharedState
+from clarion.storage.url import is_postgresql
 
 COMMONS = "commons"
 _ANY = ("0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
@@ -40,18 +42,19 @@ class Nodes:
         clock: Clock,
         rng: Callable[[], float],
         random_bits: Callable[[int], int],
-        *,
-        id: str = "",
-        live_nodes: Callable[[], int] | None = None,
     ) -> None:
-        """`id` "" draws one; `live_nodes` counts them where something else than Redis can."""
         self._settings = settings
         self._clock = clock
-        self._live_nodes = live_nodes
+        self._is_listed = is_postgresql(settings.storage.url)
+        """Whether the store knows the nodes, by their names."""
+        drawn = f"{random_bits(_ID_BITS):010x}" if settings.redis.url else ""
+        name = blueprint.node_name(settings) if self._is_listed else drawn
+        self.own = _describe(name, settings, clock.now())
+        self.peers: list[Node] = []
+        """The nodes that share the store; the membership keeps it up to date."""
         self.shared: SharedState | None = None
         if settings.redis.url:
             self.shared = blueprint.shared_state(settings, rng, clock)
-            self.own = _describe(id or f"{random_bits(_ID_BITS):010x}", settings, clock.now())
 
     def make_commons(self, runtime: Runtime) -> Commons:
         """Make the actor that shares; only where something is shared."""
@@ -65,7 +68,7 @@ class Nodes:
             supervisor=runtime.ref("supervisor"),
             breaker_of=lambda name: runtime.ref(f"breaker:{name}"),
             clock=self._clock,
-            live_nodes=self._live_nodes,
+            live_nodes=(lambda: len(self.peers)) if self._is_listed else None,
         )
 
     def teller(self, runtime: Runtime) -> Callable[[News], None] | None:

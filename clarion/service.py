@@ -16,6 +16,7 @@ import structlog
 
 from clarion.actors.commons_messages import CommonsSnapshot
 from clarion.actors.journal_messages import Ended, JournalSnapshot
+from clarion.actors.membership_messages import MembershipSnapshot
 from clarion.actors.messages import (
     CancelNotification,
     Enqueue,
@@ -334,6 +335,15 @@ class Service:
         except NotFound:
             return None
         found: CommonsSnapshot = await self._ask("commons", Snapshot())
+        return found
+
+    async def nodes(self) -> MembershipSnapshot | CommonsSnapshot | None:
+        """Return which nodes there are, by who knows best; None where this is the only one."""
+        try:
+            self._refs("membership")
+        except NotFound:
+            return await self.commons()
+        found: MembershipSnapshot = await self._ask("membership", Snapshot())
         return found
 
     def ref(self, name: str) -> Ref:

@@ -31,10 +31,11 @@ from clarion.actors.membership_messages import (
 )
 from clarion.actors.messages import Internal, Snapshot
 from clarion.actors.runtime import Actor, Ref, TimerHandle, handles
+from clarion.domain.node import Node
 from clarion.errors import ClarionError
 from clarion.policies.clock import Clock
 from clarion.policies.lease import Lease
-from clarion.storage.membership import Beat, Control, Node, Standing
+from clarion.storage.membership import Beat, Control, Standing
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +58,7 @@ Controls = Mapping[tuple[str, str], tuple[str, float]]
 class MembershipSettings:
     """What a node has to know of its place; durations in seconds."""
 
-    node: str
+    node: Node
     lease_s: float
     channels: tuple[str, ...]
 
@@ -88,9 +89,13 @@ class Membership(Actor):
         redriver: Ref,
         queue_of: Callable[[str], Ref],
         controls: Controls,
+        peers: list[Node],
         clock: Clock,
     ) -> None:
-        """`controls` are the decisions that the others of this process know already."""
+        """`controls` are the decisions that this process knows already.
+
+        `peers` is kept up to date with the nodes that there are, for whoever has to know how many.
+        """
         super().__init__()
         self._settings = settings
         self._lease = lease
@@ -100,7 +105,7 @@ class Membership(Actor):
         self._queue_of = queue_of
         self._known = dict(controls)
         self._clock = clock
-        self._nodes: tuple[Node, ...] = ()
+        self._peers = peers
         self._steady_since: float | None = None
         """Monotonic: since when every beat has succeeded."""
         self._timer: TimerHandle | None = None
@@ -193,12 +198,12 @@ class Membership(Actor):
     def _tell_nodes(self, nodes: Sequence[Node], buried: Sequence[str]) -> None:
         for name in buried:
             log.warning("node_given_up", node=name)
-        before, after = ({each.name for each in group} for group in (self._nodes, nodes))
-        for name in sorted(after - before - {self._settings.node}):
+        before, after = ({each.id for each in group} for group in (self._peers, nodes))
+        for name in sorted(after - before - {self._settings.node.id}):
             log.info("node_joined", node=name)
         for name in sorted(before - after - set(buried)):
             log.info("node_left", node=name)
-        self._nodes = tuple(nodes)
+        self._peers[:] = nodes
         if before != after:
             self._redriver.tell(NodesChanged())
 
@@ -207,7 +212,7 @@ class Membership(Actor):
         if self._known.get(key) == news:
             return
         self._known[key] = news
-        if control.node == self._settings.node:
+        if control.node == self._settings.node.id:
             return
         kind, name = key
         if kind == "lane" and name in self._settings.channels:
@@ -221,4 +226,4 @@ class Membership(Actor):
     @handles(Snapshot)
     def snapshot(self, _message: Snapshot) -> MembershipSnapshot:
         """Say which nodes there are."""
-        return MembershipSnapshot(self._settings.node, self._nodes)
+        return MembershipSnapshot(self._settings.node, tuple(self._peers))

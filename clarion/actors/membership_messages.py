@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from clarion.actors.messages import Internal
-from clarion.storage.membership import Node
+from clarion.domain.node import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,5 +61,5 @@ class NodesChanged(Internal):
 class MembershipSnapshot:
     """The nodes that share the store, this one included."""
 
-    node: str
+    node: Node
     nodes: tuple[Node, ...]

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from clarion.actors.commons_messages import CommonsSnapshot
 from clarion.actors.journal_messages import JournalSnapshot
+from clarion.actors.membership_messages import MembershipSnapshot
 from clarion.actors.messages import LaneSnapshot
 from clarion.actors.supervisor_messages import ProviderSnapshot, SupervisorSnapshot
 from clarion.domain.instant import rfc3339
@@ -66,6 +67,8 @@ class State:
     supervisor: SupervisorSnapshot | str
     commons: CommonsSnapshot | str | None = None
     """What nodes share; None where nothing is shared."""
+    nodes: MembershipSnapshot | CommonsSnapshot | str | None = None
+    """Which nodes there are; None where this is the only one."""
 
 
 # --- the addresses ---------------------------------------------------------------------------
@@ -112,8 +115,8 @@ async def health(request: web.Request) -> web.Response:
         "functions": functions(state),
         "checks": {name: check.document(at) for name, check in found.items()},
     }
-    if isinstance(state.commons, CommonsSnapshot):
-        document["nodes"] = [node_document(node) for node in state.commons.nodes]
+    if state.nodes is not None and not isinstance(state.nodes, str):
+        document["nodes"] = [node_document(node) for node in state.nodes.nodes]
     return answer(document, 503 if status == "fail" else 200, content_type=HEALTH_TYPE)
 
 
@@ -123,15 +126,17 @@ async def health(request: web.Request) -> web.Response:
 async def look(front: Front) -> State:
     """Ask all parts at once; takes a little more than `ASK_S` at most."""
     service = front.service
-    store, stats, supervisor, lanes, commons = await asyncio.gather(
-        _ask(service.journal_snapshot()),
-        _ask(service.stats()),
-        _ask(service.providers()),
-        _lanes(front),
-        _ask(service.commons()),
+    (store, stats, supervisor, lanes), (commons, nodes) = await asyncio.gather(
+        asyncio.gather(
+            _ask(service.journal_snapshot()),
+            _ask(service.stats()),
+            _ask(service.providers()),
+            _lanes(front),
+        ),
+        asyncio.gather(_ask(service.commons()), _ask(service.nodes())),
     )
     reading = stats if isinstance(stats, str) else ""
-    return State(store, reading, lanes, supervisor, commons)
+    return State(store, reading, lanes, supervisor, commons, nodes)
 
 
 def node_document(node: Node) -> dict[str, Any]:

@@ -6,13 +6,13 @@ PostgreSQL's driver is imported only where it is wanted: it comes with an extra.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import structlog
 
+from clarion.domain.node import Node
 from clarion.errors import Fault, SettingsError, StorageUnavailable, StoreLocked
 from clarion.policies.clock import SystemClock
 from clarion.storage.reader import Snapshots
@@ -46,7 +46,7 @@ def open_store(
     node: str = "local",
     now: Callable[[], float] = _CLOCK.now,
     lease_s: float = 30.0,
-    about: Mapping[str, Any] | None = None,
+    about: Node | None = None,
 ) -> Store:
     """Return the (unopened) store of a URL. Raises SettingsError where it names none.
 

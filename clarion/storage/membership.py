@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
+from clarion.domain.node import Node
 from clarion.errors import StoreTaken
 from clarion.storage.command import Command
 from clarion.storage.statement import verbatim
@@ -88,10 +88,8 @@ DO UPDATE SET last_vt = greatest(flows.last_vt, excluded.last_vt)""")
 REMOVE_NODE = verbatim("DELETE FROM nodes WHERE node = $1")
 """node."""
 
-LIST_NODES = verbatim(f"""\
-SELECT node, since, {_NOW} - seen_at, lease_until - {_NOW}, about FROM nodes
-WHERE incarnation <> '' ORDER BY node""")
-"""-> node, since, seconds since it was seen, seconds of its lease that are left, about."""
+LIST_NODES = verbatim("SELECT about FROM nodes WHERE incarnation <> '' ORDER BY node")
+"""-> about."""
 
 FIND_UNCLAIMED = verbatim("""\
 SELECT channel, priority FROM unnest($1::text[]) AS channel, generate_series(0, 3) AS priority
@@ -134,17 +132,6 @@ class Leave(Command):
     """Give away all that this node has, and be a node no more: nothing can be written after it."""
 
     now: float
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One of the processes that share the store; durations in seconds."""
-
-    name: str
-    since: float
-    seen_ago_s: float
-    lease_left_s: float
-    about: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +182,7 @@ def beat(tx: Transaction, command: Beat) -> Standing:
         unclaimed[channel].add(priority)
     timers = tx.fetch(FIND_UNCLAIMED_TIMERS, (channels, command.timers_until))
     return Standing(
-        nodes=[
-            Node(name, since, seen_ago_s, left_s, json.loads(about))
-            for name, since, seen_ago_s, left_s, about in tx.fetch(LIST_NODES)
-        ],
+        nodes=[Node(**json.loads(about)) for (about,) in tx.fetch(LIST_NODES)],
         buried=buried,
         depth=dict(depth),
         unclaimed={channel: frozenset(found) for channel, found in unclaimed.items()},

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from dataclasses import asdict
 
 import psycopg
 import structlog
 from sqlalchemy import bindparam, delete, select
 
+from clarion.domain.node import Node
 from clarion.errors import ClarionError, StorageUnavailable, StoreLocked, StoreTaken
 from clarion.policies.clock import SystemClock
 from clarion.storage.membership import NEWS, NODE_LOCK, RENEW, SCHEMA, node_key
@@ -100,13 +101,13 @@ class PostgresqlStore(Store):
         now: Callable[[], float] = _CLOCK.now,
         monotonic: Callable[[], float] = _CLOCK.monotonic,
         lease_s: float = 30.0,
-        about: Mapping[str, Any] | None = None,
+        about: Node | None = None,
     ) -> None:
         super().__init__(node=node, now=now)
         self._url = url
         self._monotonic = monotonic
         self._lease_s = lease_s
-        self._about = json.dumps(about or {})
+        self._about = json.dumps(asdict(about or Node(node)))
         self._told_at: dict[str, float] = {}
         self._connection: PostgresqlConnection | None = None
         self._incarnation = ""

@@ -198,7 +198,7 @@ class Metrics:
         self._measure_times()
         self._show_states()
         self._gauge("build_info", "The running version; always 1.", "version")[
-            (version or installed_version(),)
+            (version or _installed_version(),)
         ].set(1)
 
     def _measure_times(self) -> None:
@@ -413,8 +413,7 @@ def _without_created(metric: Metric) -> Metric:
     return metric
 
 
-def installed_version() -> str:
-    """Return the version of the package; "unknown" where it runs from a folder."""
+def _installed_version() -> str:
     try:
         return version("clarion")
     except PackageNotFoundError:

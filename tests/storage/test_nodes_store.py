@@ -291,7 +291,7 @@ def test_a_beat_shows_the_nodes_and_what_nobody_has(one, two):
 
     found = beat(one)
 
-    assert [node.name for node in found.nodes] == ["one", "two"]
+    assert [node.id for node in found.nodes] == ["one", "two"]
     assert found.depth == {"email": {"queued": 2, "scheduled": 1}}
     assert found.unclaimed == {"email": {NORMAL}}
     assert found.unclaimed_timers == {"email"}
@@ -385,7 +385,7 @@ def test_a_node_that_leaves_gives_away_all_that_it_has(one, two, admin):
     one.run(Leave("", NOW))
 
     assert {owner(admin, job) for job in (waiting, out)} == {""}
-    assert [node.name for node in beat(two).nodes] == ["two"]
+    assert [node.id for node in beat(two).nodes] == ["two"]
     assert recount(two.connection) == []
     with pytest.raises(StoreTaken):
         one.accepted()

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from clarion.actors.commons_messages import CommonsSnapshot
 from clarion.actors.journal_messages import JournalSnapshot
+from clarion.actors.membership_messages import MembershipSnapshot
 from clarion.actors.messages import LaneSnapshot
 from clarion.actors.supervisor_messages import ProviderSnapshot, SupervisorSnapshot
 from clarion.http.dashboard.deed import Deed, steer
@@ -40,6 +41,8 @@ class Seen:
     is_draining: bool = False
     commons: CommonsSnapshot | None = None
     """What nodes share; None where nothing is shared, or it does not say."""
+    nodes: MembershipSnapshot | CommonsSnapshot | None = None
+    """Which nodes there are; None where this is the only one, or it does not say."""
 
 
 @dataclass(frozen=True, slots=True)

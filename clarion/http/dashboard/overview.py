@@ -65,8 +65,8 @@ async def _look(request: web.Request) -> page.Look:
         "providers": [row.provider_row(each, controls) for each in seen.engine.providers]
         if seen.engine is not None
         else [],
-        "nodes": row.node_rows(seen.commons.nodes, seen.commons.node.id, now)
-        if seen.commons is not None
+        "nodes": row.node_rows(seen.nodes.nodes, seen.nodes.node.id, now)
+        if seen.nodes is not None
         else [],
         "tiles": view.tiles(seen.stats["by_status"]) if seen.stats is not None else [],
         "cards": await _cards(front.service, seen.latest, now),
@@ -97,12 +97,13 @@ async def _ask_all(front: Front, filter: Filter, cursor: str | None) -> Seen:
             missing[part] = str(error)
         return None
 
-    (lanes, engine, journal, commons), (stats, controls, latest) = await asyncio.gather(
+    (lanes, engine, journal, commons, nodes), (stats, controls, latest) = await asyncio.gather(
         asyncio.gather(
             ask("lanes", service.queues()),
             ask("engine", service.providers()),
             ask("journal", service.journal_snapshot()),
             ask("commons", service.commons()),
+            ask("nodes", service.nodes()),
         ),
         asyncio.gather(
             ask("stats", service.stats()),
@@ -112,7 +113,7 @@ async def _ask_all(front: Front, filter: Filter, cursor: str | None) -> Seen:
     )
     return Seen(
         lanes, engine, journal, stats, controls, latest, missing,
-        front.is_started(), front.is_draining(), commons,
+        front.is_started(), front.is_draining(), commons, nodes,
     )  # fmt: skip
 
 
