@@ -330,21 +330,20 @@ class Service:
 
     async def commons(self) -> CommonsSnapshot | None:
         """Return how the nodes stand to each other; None where nothing is shared."""
-        try:
-            self._refs("commons")
-        except NotFound:
-            return None
-        found: CommonsSnapshot = await self._ask("commons", Snapshot())
+        found: CommonsSnapshot | None = await self._ask_if_there("commons")
         return found
 
     async def nodes(self) -> MembershipSnapshot | CommonsSnapshot | None:
         """Return which nodes there are, by who knows best; None where this is the only one."""
+        found: MembershipSnapshot | None = await self._ask_if_there("membership")
+        return found or await self.commons()
+
+    async def _ask_if_there(self, name: str) -> Any:
         try:
-            self._refs("membership")
+            self._refs(name)
         except NotFound:
-            return await self.commons()
-        found: MembershipSnapshot = await self._ask("membership", Snapshot())
-        return found
+            return None
+        return await self._ask(name, Snapshot())
 
     def ref(self, name: str) -> Ref:
         """Return the reference to an actor, for plain messaging. Raises NotFound."""
