@@ -378,23 +378,11 @@ class Service:
 
 
 def _check_page(filter: Filter, limit: int) -> None:
-    faults = []
+    faults = filter.faults
     if not 1 <= limit <= MAX_PAGE:
         faults.append(Fault(f"a page holds 1 to {MAX_PAGE} items", "limit"))
-    for name in ("channel", "to", "reference", "reason", "provider"):
-        value = getattr(filter, name)
-        if value is not None and not _is_storable(value):
-            faults.append(Fault("the text is not valid Unicode, or holds a NUL", name))
     if faults:
         raise InvalidNotification(faults)
-
-
-def _is_storable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in text
 
 
 def _too_late(status: Status | None) -> str:

@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from clarion.domain.notification import JobState, Status
+from clarion.errors import Fault
 from clarion.storage import schema
 from clarion.storage.schema import (
     controls,
@@ -129,6 +130,24 @@ class Filter:
     provider: str | None = None
     since: float | None = None
     until: float | None = None
+
+    @property
+    def faults(self) -> list[Fault]:
+        """What no database can be asked for."""
+        texts = ("channel", "to", "reference", "reason", "provider")
+        return [
+            Fault("the text is not valid Unicode, or holds a NUL", name)
+            for name in texts
+            if not _is_storable(getattr(self, name) or "")
+        ]
+
+
+def _is_storable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
 
 
 @dataclass(frozen=True, slots=True)
