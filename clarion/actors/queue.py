@@ -362,8 +362,7 @@ class Queue(LaneCalls):
     @handles(LaneStanding)
     def standing(self, message: LaneStanding) -> None:
         """Go by what the lane has over all nodes, and take what nobody has."""
-        self._book.live = sum(message.depth.values())
-        self._book.scheduled = message.depth.get("scheduled", 0)
+        self._book.follow(message.depth)
         if message.has_unclaimed_timers:
             self._timers.look_again()
         self._supply.look_for(message.unclaimed)

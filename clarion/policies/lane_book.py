@@ -6,7 +6,7 @@ In line, behind a timer, being intended, or out on a call; the rest are rows. Th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from clarion.domain.notification import Call, Job, JobState
 from clarion.policies.lane import Lane
@@ -29,6 +29,8 @@ class LaneBook:
         self.scheduled = 0
         self.waiting = 0
         """Rows that wait for a retry or a receipt, those on disk only included."""
+        self.out_elsewhere = 0
+        """Rows whose call is out at another node."""
         self.accepting = 0
         """Drafts that the Journal has and that are not durable yet."""
         self._promoting: dict[str, Job] = {}
@@ -61,12 +63,19 @@ class LaneBook:
     @property
     def ready(self) -> int:
         """How many could go now, those on disk included."""
-        return max(0, self.live - self.scheduled - self.out - self.waiting)
+        elsewhere = self.scheduled + self.waiting + self.out_elsewhere
+        return max(0, self.live - self.out - elsewhere)
 
     @property
     def out(self) -> int:
         """How many are with a provider, or on the way there."""
         return len(self.in_flight) + len(self.intending)
+
+    def follow(self, depth: Mapping[str, int]) -> None:
+        """Go by what the disk has over all nodes: live status -> how many rows."""
+        self.live = sum(depth.values())
+        self.scheduled = depth.get("scheduled", 0)
+        self.out_elsewhere = max(0, depth.get("sending", 0) - self.out)
 
     # --- coming in -------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""`deploy/cluster/`: several nodes on PostgreSQL and Redis, as far as this version knows them."""
+"""`deploy/cluster/`: several nodes on PostgreSQL and Redis, as Compose and Kubernetes start it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,6 @@ from clarion.http import auth, connection
 from clarion.settings import load
 
 KEY = "0123456789abcdef" * 4
-HEADED = (
-    "README.md",
-    "settings.toml",
-    "compose.cluster.yaml",
-    "kustomization.yaml",
-    "clarion.yaml",
-)
 
 
 def faults(deploy, node) -> list[str]:
@@ -51,16 +44,6 @@ def pod(deploy):
 def test_the_settings_are_right(deploy, nodes):
     for node in nodes.values():
         assert faults(deploy, node["environment"]) == []
-
-
-def test_every_file_says_so_for_as_long_as_it_does_not_work(deploy, nodes):
-    """While PostgreSQL has one writer; with that page the lines "Not yet" have to go."""
-    heads = {name: deploy.text(f"cluster/{name}")[:300] for name in HEADED}
-    is_held_back = "0027-postgresql-has-one-writer.md" in deploy.text("cluster/README.md")
-
-    assert {name: "Not yet" in head for name, head in heads.items()} == dict.fromkeys(
-        HEADED, is_held_back
-    )
 
 
 @pytest.fixture(scope="module")
