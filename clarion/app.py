@@ -294,7 +294,8 @@ class Engine:
         if self._hung_check is not None:
             self._hung_check.cancel()
         if self._listener is not None:
-            self._listener.close()
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._around.executor, self._listener.close)
         for each in reversed(self.runtime.statistics()):
             if each.name != "journal":
                 await self.runtime.stop(each.name, STOP_S)
