@@ -219,8 +219,8 @@ def surroundings(settings: Settings, fuse: Fuse) -> Surroundings:
     """Return what makes the engine of these settings pass the points."""
     clock = SystemClock()
 
-    def open_dying(url: str, **options: Any) -> SqliteStore:
-        return DyingStore(url.removeprefix(SQLITE), fuse, **options)
+    def open_dying(url: str, *, now: Callable[[], float], **_of_a_server: object) -> SqliteStore:
+        return DyingStore(url.removeprefix(SQLITE), fuse, now=now)
 
     def adapter(name: str) -> Adapter:
         inner = blueprint.adapter_maker(name, settings, clock)()

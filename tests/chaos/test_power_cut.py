@@ -170,8 +170,8 @@ async def _under_load(directory):
     )
     stores = []
 
-    def open_noting(url, **options):
-        stores.append(NotingStore(str(open_store(url, **options).path), **options))
+    def open_noting(url, *, now, **_of_a_server):
+        stores.append(NotingStore(str(open_store(url, now=now).path), now=now))
         return stores[0]
 
     provider = ScriptedProvider(lambda _: rng.choice(ANSWERS))
