@@ -71,6 +71,7 @@ class ActorFactory:
         self._desks: dict[str, Desk] = {}
         self._watches = {route.channel: WallClockWatch(clock) for route in routes}
         self._incarnation = 0
+        self._decided: dict[tuple[str, str], tuple[str, float]] = {}
 
     def _ref(self, name: str) -> Ref:
         return self._runtime.ref(name)
@@ -169,6 +170,8 @@ class ActorFactory:
     def membership(self, node: Node, peers: list[Node], controls: blueprint.Controls) -> Membership:
         """Return what keeps this node's place; `controls` are known to the others already."""
         settings = self._settings
+        for key, (value, _who, at) in controls.items():
+            self._decided.setdefault(key, (value, at))
         return Membership(
             MembershipSettings(node, settings.queue.lease, tuple(settings.channels)),
             lease=self._lease,
@@ -176,7 +179,7 @@ class ActorFactory:
             supervisor=self._ref("supervisor"),
             redriver=self._ref("redrive"),
             queue_of=self._queue_of,
-            controls={key: (value, at) for key, (value, _who, at) in controls.items()},
+            controls=self._decided,
             peers=peers,
             clock=self._clock,
         )

@@ -311,8 +311,8 @@ class Engine:
         """Give to the other nodes what this one has, so that they need not miss it first."""
         try:
             await self.runtime.ref("journal").ask(Leave("", self.clock.now()), STOP_S)
-        except ClarionError as error:
-            log.warning("place_not_given_up", error=str(error))
+        except Exception as error:  # whatever it was, what is left has to be flushed
+            log.warning("place_not_given_up", error=repr(error))
 
     async def _flush(self, writer: Writer) -> None:
         """Commit what the actors told the Journal, and hear of it while the Journal lives."""

@@ -220,8 +220,11 @@ class Journal(Actor):
             return
         news.deferred += defer.due_at is not None
         if found.is_cancel_requested:
-            # Perhaps at another node, so that its Queue has not heard of it.
-            news.cancelled.append(command.CancelResult("requested", defer.job.id, Status.SENDING))
+            # Perhaps at another node, so that the Queue of this one has not heard of it.
+            again = command.Cancel(
+                defer.channel, defer.job.id, self._clock.now(), origin=defer.origin
+            )
+            self._writer.submit(again)
 
     def _promoted(self, promote: command.Promote, done: Done, news: _News) -> None:
         if done.error is None:

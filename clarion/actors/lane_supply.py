@@ -23,6 +23,8 @@ class LaneSupply:
         self._book = book
         self._writes = writes
         self._is_shared = is_shared
+        self.is_closed = False
+        """Nothing more is asked for: the lane drains."""
         self._asked: set[int] = set()
         self._unclaimed = set(Priority) if is_shared else set[Priority]()
         """Priorities in which there may be ready jobs that no node has."""
@@ -60,6 +62,8 @@ class LaneSupply:
 
     def refill(self) -> None:
         """Ask for what belongs behind each head that is half empty, one question each."""
+        if self.is_closed:
+            return
         line = self._book.line
         wanted = set(line.refill_wanted())
         wanted.update(each for each in self._unclaimed if line.has_room(each))

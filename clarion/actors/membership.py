@@ -15,7 +15,8 @@ is shared.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -32,7 +33,7 @@ from clarion.actors.membership_messages import (
 from clarion.actors.messages import Internal, Snapshot
 from clarion.actors.runtime import Actor, Ref, TimerHandle, handles
 from clarion.domain.node import Node
-from clarion.errors import ClarionError
+from clarion.errors import ActorDead, ClarionError
 from clarion.policies.clock import Clock
 from clarion.policies.lease import Lease
 from clarion.storage.membership import Beat, Control, Standing
@@ -50,7 +51,7 @@ TIMERS_AHEAD_S = 30.0
 """Timers that nobody has are taken this long before they fall due."""
 ANSWER_S = 10.0
 
-Controls = Mapping[tuple[str, str], tuple[str, float]]
+Controls = dict[tuple[str, str], tuple[str, float]]
 """(kind, name) -> (value, at)."""
 
 
@@ -92,7 +93,7 @@ class Membership(Actor):
         peers: list[Node],
         clock: Clock,
     ) -> None:
-        """`controls` are the decisions that this process knows already.
+        """`controls` are the decisions that this process knows already; they outlive a crash.
 
         `peers` is kept up to date with the nodes that there are, for whoever has to know how many.
         """
@@ -103,7 +104,7 @@ class Membership(Actor):
         self._supervisor = supervisor
         self._redriver = redriver
         self._queue_of = queue_of
-        self._known = dict(controls)
+        self._known = controls
         self._clock = clock
         self._peers = peers
         self._steady_since: float | None = None
@@ -180,20 +181,21 @@ class Membership(Actor):
             level = log.info if isinstance(found, ClarionError) else log.error
             level("beat_failed", error=str(found))
             return
-        if self._steady_since is None:
+        if self._steady_since is None or found.gap_s >= ABSENT_S:
             self._steady_since = message.asked_at
         self._lease.renewed(message.asked_at)
         self._tell_nodes(found.nodes, found.buried)
         for channel in self._settings.channels:
-            self._queue_of(channel).tell(
-                LaneStanding(
-                    found.depth.get(channel, {}),
-                    found.unclaimed.get(channel, frozenset()),
-                    channel in found.unclaimed_timers,
-                )
+            standing = LaneStanding(
+                found.depth.get(channel, {}),
+                found.unclaimed.get(channel, frozenset()),
+                channel in found.unclaimed_timers,
             )
-        for key, control in found.controls.items():
-            self._tell_control(key, control)
+            with suppress(ActorDead):  # Its process stops.
+                self._queue_of(channel).tell(standing)
+        with suppress(ActorDead):
+            for key, control in found.controls.items():
+                self._tell_control(key, control)
 
     def _tell_nodes(self, nodes: Sequence[Node], buried: Sequence[str]) -> None:
         for name in buried:
@@ -205,7 +207,8 @@ class Membership(Actor):
             log.info("node_left", node=name)
         self._peers[:] = nodes
         if before != after:
-            self._redriver.tell(NodesChanged())
+            with suppress(ActorDead):
+                self._redriver.tell(NodesChanged())
 
     def _tell_control(self, key: tuple[str, str], control: Control) -> None:
         news = (control.value, control.at)

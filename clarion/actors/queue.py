@@ -151,7 +151,7 @@ class Queue(LaneCalls):
     @handles(Drain)
     def drain(self, _message: Drain) -> object:
         """Take no more work and accept none; replies None when the last call has ended."""
-        self._is_draining = True
+        self._is_draining = self._supply.is_closed = True
         self._drained = self.reply
         self._report()  # What stands by comes back.
         self._tell_drained()

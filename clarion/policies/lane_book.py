@@ -75,6 +75,7 @@ class LaneBook:
         """Go by what the disk has over all nodes: live status -> how many rows."""
         self.live = sum(depth.values())
         self.scheduled = depth.get("scheduled", 0)
+        self.waiting = sum(job.state is JobState.TIMED for job in self.timers)
         self.out_elsewhere = max(0, depth.get("sending", 0) - self.out)
 
     # --- coming in -------------------------------------------------------------------------

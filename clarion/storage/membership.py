@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from clarion.domain.node import Node
 from clarion.errors import StoreTaken
@@ -46,6 +46,9 @@ locktype = 'advisory' AND classid = {NODE_LOCK} AND objid = {node_key("nodes.nod
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND granted"""
 
+FIND_GAP = verbatim(f"SELECT {_NOW} - seen_at FROM nodes WHERE node = $1")
+"""node -> seconds since it was seen last."""
+
 RENEW = verbatim(f"UPDATE nodes SET seen_at = {_NOW}, lease_until = {_NOW} + $1 WHERE node = $2")
 """seconds, node."""
 
@@ -57,7 +60,8 @@ FOR UPDATE SKIP LOCKED""")
 """node, seconds -> the others whose lease is over, or that have no session for so long."""
 
 END_SESSION = verbatim(f"""\
-SELECT pg_terminate_backend(pid) FROM nodes, pg_locks WHERE node = $1 AND {_OWN_LOCK}""")
+SELECT pg_terminate_backend(pid) FROM nodes, pg_locks JOIN pg_stat_activity USING (pid)
+WHERE node = $1 AND usename = current_user AND {_OWN_LOCK}""")
 """node; of a process that stands still it may hold locks."""
 
 GIVE_READY_AWAY = verbatim("""\
@@ -149,6 +153,8 @@ class Standing:
     """How the nodes and the lanes stand."""
 
     nodes: list[Node]
+    gap_s: float
+    """Since the beat before this one, by the server's clock."""
     buried: list[str]
     depth: dict[str, dict[str, int]]
     """Channel -> live status -> how many, over all nodes."""
@@ -162,12 +168,15 @@ class Standing:
 
 def beat(tx: Transaction, command: Beat) -> Standing:
     """Renew the lease and look around; see `Beat`."""
+    gap = tx.fetch(FIND_GAP, (tx.node,))
     if not tx.execute(RENEW, (command.lease_s, tx.node)).rowcount:
         raise StoreTaken(
             f"the other nodes have given up {tx.node!r} and taken over its work; restart it"
         )
+    [(gap_s,)] = gap
     buried: list[str] = []
-    if command.buries_after_s is not None:
+    # Who was away himself, or woke up with the server, cannot tell who else was.
+    if command.buries_after_s is not None and gap_s < command.buries_after_s:
         for (node,) in tx.fetch(FIND_DEAD, (tx.node, command.buries_after_s)):
             tx.execute(END_SESSION, (node,))
             _bury(tx, node, command.now)
@@ -182,13 +191,20 @@ def beat(tx: Transaction, command: Beat) -> Standing:
         unclaimed[channel].add(priority)
     timers = tx.fetch(FIND_UNCLAIMED_TIMERS, (channels, command.timers_until))
     return Standing(
-        nodes=[Node(**json.loads(about)) for (about,) in tx.fetch(LIST_NODES)],
+        nodes=[_read_node(about) for (about,) in tx.fetch(LIST_NODES)],
+        gap_s=gap_s,
         buried=buried,
         depth=dict(depth),
         unclaimed={channel: frozenset(found) for channel, found in unclaimed.items()},
         unclaimed_timers=frozenset(channel for (channel,) in timers),
         controls={(kind, name): Control(*row) for kind, name, *row in tx.fetch(LIST_CONTROLS)},
     )
+
+
+def _read_node(about: str) -> Node:
+    """Return what a node tells of itself; one of another version may tell more, or less."""
+    told = {"id": "", **json.loads(about)}
+    return Node(**{each.name: told[each.name] for each in fields(Node) if each.name in told})
 
 
 def leave(tx: Transaction, command: Leave) -> None:

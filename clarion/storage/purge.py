@@ -43,11 +43,15 @@ FIND_OLD = prepare(
 
 DELETE_RECORD = prepare(
     delete(notifications).where(
-        _record.id == bindparam("id"), ~exists().where(jobs.c.id == _record.id)
+        _record.id == bindparam("id"),
+        # It may have come back to life since it was looked at.
+        _record.updated_at == bindparam("seen"),
+        ~exists().where(jobs.c.id == _record.id),
     ),
     "id",
+    "seen",
 )
-"""id."""
+"""id, its updated_at."""
 
 DELETE_STORY = tuple(
     prepare(delete(table).where(table.c.notification_id == bindparam("id")), "id")
@@ -86,15 +90,15 @@ def purge(tx: Transaction, command: Purge) -> PurgedRows:
     gone: Counter[tuple[str, str]] = Counter()
     for id, channel, status, updated_at in rows:
         is_wanted = status == Status.FAILED and channel in redriven
-        if updated_at < command.before and not is_wanted and _remove(tx, id):
+        if updated_at < command.before and not is_wanted and _remove(tx, id, updated_at):
             gone[channel, status] += 1
     for (channel, status), n in gone.items():
         tx.execute(NOTE_PURGED, (channel, status, n))
     return PurgedRows(dict(gone), rows[-1][0] if len(rows) == command.limit else None)
 
 
-def _remove(tx: Transaction, id: str) -> bool:
-    if not tx.execute(DELETE_RECORD, (id,)).rowcount:
+def _remove(tx: Transaction, id: str, seen: float) -> bool:
+    if not tx.execute(DELETE_RECORD, (id, seen)).rowcount:
         return False
     for sql in DELETE_STORY:
         tx.execute(sql, (id,))

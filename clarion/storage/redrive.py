@@ -64,9 +64,10 @@ TAKE_OVER = prepare(
 """node; what ran on one that is gone."""
 
 FIND_PART = prepare(
-    select(*_shown, _part.cursor_at, _part.cursor_id, _part.last_vt).where(
-        _part.id == bindparam("id"), _part.channel == bindparam("channel")
-    ),
+    select(*_shown, _part.cursor_at, _part.cursor_id, _part.last_vt)
+    .where(_part.id == bindparam("id"), _part.channel == bindparam("channel"))
+    # It may be cancelled at another node meanwhile.
+    .with_for_update(),
     "id",
     "channel",
 )

@@ -41,7 +41,9 @@ FIND_SENDING = prepare(
     select(_job.id, _job.call, _job.sending, _job.sending_since, _job.delivery, _job.restarts)
     .where(text(schema.IS_SENDING), _job.node == bindparam("node"))
     # In the order of the primary key all live jobs would be read.
-    .order_by(aside(_job.id)),
+    .order_by(aside(_job.id))
+    # A receipt may be ending one, or another node that starts may be recovering it.
+    .with_for_update(),
     "node",
 )
 """node -> id, call, sending, sending_since, delivery, restarts of its jobs with an intent."""

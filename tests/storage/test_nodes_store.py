@@ -25,11 +25,12 @@ from clarion.storage.command import (
     Receive,
     Refill,
     ReplayedRow,
+    Sweep,
 )
 from clarion.storage.membership import Beat, Leave
 from clarion.storage.reader import Reader
 from clarion.storage.recount import recount
-from clarion.storage.redrive_command import LoadRedrives
+from clarion.storage.redrive_command import LoadRedrives, ResolveAsRetry, Revival
 from clarion.storage.writer import Writer
 from tests.storage.conftest import NOW, Desk
 
@@ -519,6 +520,72 @@ def test_a_promotion_of_what_is_gone_promotes_nothing(one, two):
     two.run(Cancel("email", job.id, NOW))
 
     assert one.run(Promote("email", [job], NOW + 2.0)) == []
+
+
+# --- what two nodes do at the same moment ----------------------------------------------------
+
+
+def test_two_nodes_that_start_at_once_recover_a_call_once(one, two, admin):
+    """What was out when the columns came has no node: both look for it."""
+    job = one.sending()
+    admin.execute("UPDATE jobs SET node = '' WHERE id = %s", (job.id,))
+    one.store.begin()
+    one.store.apply_all([Sweep("", NOW)])
+    with ThreadPoolExecutor(1) as thread:
+        swept = thread.submit(two.run, Sweep("", NOW))
+        one.store.commit()
+        assert swept.result(20) == 0
+
+    assert two.job_row(job)["restarts"] == 1
+    assert recount(one.connection) == []
+
+
+def test_a_node_leaves_though_a_receipt_is_just_ending_what_it_had_out(one, two):
+    """It waits, and finds nothing to give away."""
+    job = one.sending()
+    two.store.begin()
+    told = Receipt(job.id, "alpha", "delivered", "key", NOW, Status.DELIVERED)
+    two.store.apply_all([Receive("email", [told], NOW)])
+    with ThreadPoolExecutor(1) as thread:
+        left = thread.submit(one.run, Leave("", NOW))
+        two.store.commit()
+        left.result(20)
+
+    assert two.record_row(job)["status"] == "delivered"
+    assert recount(two.connection) == []
+
+
+def test_what_comes_back_to_life_is_not_removed_as_old(one, two):
+    """Retention looked at it just before."""
+    job = one.sending()
+    one.run(one.settlement(job, status=Status.UNKNOWN))
+    revival = Revival("", 1.0, NOW + 1000.0, NOW + 1.0)
+    one.store.begin()
+    one.store.apply_all([ResolveAsRetry("email", job.id, "ada", revival)])
+    with ThreadPoolExecutor(1) as thread:
+        purged = thread.submit(two.run, Purge("", "", NOW + 1e6, 100, NOW + 2e6))
+        one.store.commit()
+        assert purged.result(20).gone == {}
+
+    assert one.job_row(job) is not None
+    assert recount(one.connection) == []
+
+
+def test_who_was_away_himself_gives_nobody_up(one, two, admin):
+    """A server that was frozen longer than a lease: the first to be heard knows no more."""
+    admin.execute("UPDATE nodes SET seen_at = seen_at - 40, lease_until = lease_until - 40")
+
+    found = beat(one, buries_after_s=5.0)
+
+    assert found.buried == []
+    assert found.gap_s > 30.0
+
+
+def test_a_node_of_another_version_is_listed_all_the_same(one, two, admin):
+    """It may tell more of itself, or less."""
+    admin.execute("""UPDATE nodes SET about = '{"id": "two", "new": 1}' WHERE node = 'two'""")
+
+    assert [node.id for node in beat(one).nodes] == ["one", "two"]
 
 
 # --- upkeep ----------------------------------------------------------------------------------
